@@ -1,0 +1,1 @@
+"""What every Parley service shares; imports no service."""

@@ -1,0 +1,1 @@
+"""What crosses a border between Parley's services, or between Parley and the world. Frozen; extended compatibly."""

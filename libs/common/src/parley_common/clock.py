@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -30,6 +31,18 @@ class Clock(Protocol):
         """Return after ``delay_ms`` of this clock; at once for zero or less (after one turn of the loop)."""
         ...
 
+    def call_later_ms(self, delay_ms: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` on the loop after ``delay_ms`` of this clock, unless cancelled before."""
+        ...
+
+
+class Timer(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> None:
+        """Take it back; harmless when it has been made."""
+        ...
+
 
 class SystemClock:
     """The machine's own clock."""
@@ -42,6 +55,9 @@ class SystemClock:
 
     async def sleep_ms(self, delay_ms: float) -> None:
         await asyncio.sleep(max(0.0, delay_ms) / 1000)
+
+    def call_later_ms(self, delay_ms: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(max(0.0, delay_ms) / 1000, callback)
 
 
 class ScaledClock:
@@ -60,6 +76,9 @@ class ScaledClock:
 
     async def sleep_ms(self, delay_ms: float) -> None:
         await asyncio.sleep(max(0.0, delay_ms) / 1000 / self.rate)
+
+    def call_later_ms(self, delay_ms: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(max(0.0, delay_ms) / 1000 / self.rate, callback)
 
 
 class ManualClock:
@@ -85,6 +104,12 @@ class ManualClock:
         heapq.heappush(self._sleepers, (self._now_ms + round(delay_ms), next(self._order), waiter))
         await waiter
 
+    def call_later_ms(self, delay_ms: float, callback: Callable[[], None]) -> Timer:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter.add_done_callback(lambda done: None if done.cancelled() else callback())
+        heapq.heappush(self._sleepers, (self._now_ms + max(0, round(delay_ms)), next(self._order), waiter))
+        return _ManualTimer(waiter)
+
     async def advance(self, by_ms: int) -> None:
         """Move ``by_ms`` ahead, stopping at each sleeper's deadline on the way."""
         target_ms = self._now_ms + by_ms
@@ -96,6 +121,14 @@ class ManualClock:
             await _settle()
         self._now_ms = target_ms
         await _settle()
+
+
+class _ManualTimer:
+    def __init__(self, waiter: asyncio.Future[None]) -> None:
+        self._waiter = waiter
+
+    def cancel(self) -> None:
+        self._waiter.cancel()
 
 
 async def _settle(turns: int = 20) -> None:

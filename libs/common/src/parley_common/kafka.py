@@ -25,7 +25,7 @@ from parley_common.errors import ConfigInvalid, DependencyUnavailable, InvalidRe
 from parley_common.settings import KafkaSettings
 
 REQUEST_MS = 10_000
-PUBLISH_MS = 15_000
+PUBLISH_MS = 8_000
 MAX_POLL_MS = 300_000
 POLL_MS = 200
 

@@ -106,6 +106,11 @@ def record_span(
     done.end(end_time=end_ns)
 
 
+def start_span(name: str, *, parent: str | None, attributes: Mapping[str, Any] | None = None) -> Span:
+    """Start a span that is not the current one; its owner must call ``end``."""
+    return _tracer.start_span(name, context=context_of(parent), attributes=attributes)
+
+
 def mark_failed(current: Span, code: str) -> None:
     """Mark a span as failed with a stable code; never with a message that could hold personal data."""
     current.set_status(Status(StatusCode.ERROR, code))

@@ -1,0 +1,141 @@
+"""The session service: takes links from gateways, runs one conductor per session. Wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable
+
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+from parley_common.business import load_all
+from parley_common.clock import SystemClock
+from parley_common.contracts.audio_link import LINK_SUBPROTOCOL
+from parley_common.kafka import Publisher, connect
+from parley_common.service import Readiness, exit_on_config, http_app, run_service, serve_http
+from parley_common.settings import load_settings
+from parley_session.catalog import Catalog, follow
+from parley_session.host import Host, Shared
+from parley_session.settings import SessionSettings
+from parley_session.spool import Spool
+from parley_session.tool_bridge import ToolBridge
+
+DRAIN_S = 5
+CLOSE_UNAUTHORISED = 1008
+
+
+class _StarletteSocket:
+    """The link's socket under uvicorn."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._close_code = 1006
+
+    async def receive(self) -> bytes | str | None:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            self._close_code = message.get("code") or 1006
+            return None
+        frame: bytes | None = message.get("bytes")
+        return frame if frame is not None else str(message["text"])
+
+    async def send_bytes(self, frame: bytes) -> None:
+        try:
+            await self._socket.send_bytes(frame)
+        except (WebSocketDisconnect, RuntimeError):
+            return  # the reader tells
+
+    async def send_text(self, text: str) -> None:
+        try:
+            await self._socket.send_text(text)
+        except (WebSocketDisconnect, RuntimeError):
+            return
+
+    async def close(self, code: int, reason: str) -> None:
+        try:
+            await self._socket.close(code, reason)
+        except (WebSocketDisconnect, RuntimeError):
+            return
+
+    @property
+    def close_code(self) -> int:
+        return self._close_code
+
+
+def build_app(settings: SessionSettings, host: Host, readiness: Readiness) -> FastAPI:
+    """Return the HTTP app with the link endpoint."""
+    app = http_app("session", readiness)
+    token = settings.parley.internal_token.get_secret_value()
+
+    @app.websocket("/v1/link")
+    async def link(socket: WebSocket) -> None:
+        shown = socket.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(shown.encode(), token.encode()):
+            await socket.close(CLOSE_UNAUTHORISED, "unauthorised")
+            return
+        await socket.accept(subprotocol=LINK_SUBPROTOCOL)
+        await host.serve(_StarletteSocket(socket))
+
+    return app
+
+
+def _says(readiness: Readiness, name: str) -> Callable[[bool, str], None]:
+    return lambda ready, why: readiness.set(name, ready, why)
+
+
+async def serve(settings: SessionSettings, stop: asyncio.Event) -> None:
+    """Run the service until ``stop``, then end its sessions and write what is left."""
+    readiness = Readiness("kafka", "catalog", "tool results")
+    publisher = Publisher(settings.kafka, client_id=settings.replica)
+    clock = SystemClock()
+    bridge = ToolBridge(settings.kafka, publisher, replica=settings.replica, ordinal=settings.ordinal)
+    spool = Spool(settings.parley.state_dir, settings.replica, publisher, facts_max=settings.spool_facts_max)
+    catalog = Catalog()
+    businesses = load_all(settings.parley.businesses_dir)
+    host = Host(Shared(settings, businesses, catalog, bridge, spool, clock))
+    app = build_app(settings, host, readiness)
+    late_stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        http = group.create_task(
+            serve_http(app, settings.host, settings.port, late_stop, setting="SESSION_PORT")
+        )
+        spooling = group.create_task(spool.run(late_stop))
+        running = [
+            group.create_task(_connect(publisher, stop, readiness)),
+            group.create_task(bridge.write()),
+            group.create_task(bridge.read(late_stop, _says(readiness, "tool results"))),
+            group.create_task(
+                follow(
+                    catalog,
+                    settings.kafka,
+                    late_stop,
+                    client_id=settings.replica,
+                    on_ready=_says(readiness, "catalog"),
+                )
+            ),
+            group.create_task(host.beat(late_stop)),
+        ]
+        await stop.wait()
+        readiness.set("draining", False, "stopping")
+        await host.drain(DRAIN_S)
+        late_stop.set()
+        await asyncio.wait([http, spooling], timeout=DRAIN_S)
+        for task in running:
+            task.cancel()
+    await publisher.aclose()
+
+
+async def _connect(publisher: Publisher, stop: asyncio.Event, readiness: Readiness) -> None:
+    said = _says(readiness, "kafka")
+    if await connect(publisher.start, stop, what="kafka", on_waiting=lambda why: said(False, why)):
+        said(True, "")
+
+
+def main() -> None:
+    """Run the session service as this process."""
+    settings: SessionSettings = exit_on_config("session", lambda: load_settings(SessionSettings))
+    run_service("session", settings, settings.replica, lambda stop: serve(settings, stop))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The host of sessions: vets each attach, builds a conductor for it, keeps the beat of all links.
+
+Law: a token id is accepted once per replica; a link that is silent for 1.5 s is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import structlog
+
+from parley_common.business import Business
+from parley_common.clock import Clock
+from parley_common.contracts import audio_link
+from parley_common.contracts.tool_calls import CallerContext
+from parley_common.errors import Overloaded, ParleyError, PeerViolation
+from parley_common.telemetry import Gauge
+from parley_session.caller_link import CallerLink, Socket
+from parley_session.catalog import Catalog, CatalogTool
+from parley_session.conductor import Conductor, Parts
+from parley_session.core.events import LinkLost
+from parley_session.facts import FactWriter, Subject
+from parley_session.profile import core_config, upstream_profile
+from parley_session.realtime_link import Endpoint
+from parley_session.settings import SessionSettings
+from parley_session.spool import Spool
+from parley_session.tool_bridge import Requester, ToolBridge
+
+ATTACH_S = 5
+TOKENS_SEEN_MAX = 100_000
+CLOSE_REFUSED = 1013
+CLOSE_VIOLATION = 1008
+
+log = structlog.get_logger("session")
+SESSIONS = Gauge("parley_sessions", "Sessions on this replica now")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all sessions of a replica share."""
+
+    settings: SessionSettings
+    businesses: dict[str, Business]
+    catalog: Catalog
+    bridge: ToolBridge
+    spool: Spool
+    clock: Clock
+
+
+class Host:
+    """All sessions of this replica."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._sessions: dict[str, tuple[Conductor, CallerLink]] = {}
+        self._opening = 0
+        self._tokens_seen: OrderedDict[str, None] = OrderedDict()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.is_draining = False
+
+    @property
+    def sessions_count(self) -> int:
+        return len(self._sessions) + self._opening
+
+    async def serve(self, socket: Socket) -> None:
+        """Run the session of one link, from its attach to its end."""
+        link = CallerLink(socket)
+        try:
+            attach = await self._read_attach(socket)
+            conductor = await self._open(attach, link)
+        except ParleyError as wrong:
+            log.warning("session.refused", code=wrong.stable_code)
+            retry_after_s = getattr(wrong, "retry_after_s", None)
+            error = audio_link.Error(wrong.stable_code, wrong.message, retry_after_s, fatal=True)
+            await socket.send_text(audio_link.encode(error))
+            await socket.close(
+                CLOSE_VIOLATION if isinstance(wrong, PeerViolation) else CLOSE_REFUSED, wrong.stable_code
+            )
+            return
+        await self._conduct(attach, conductor, link)
+
+    async def _read_attach(self, socket: Socket) -> audio_link.Attach:
+        try:
+            async with asyncio.timeout(ATTACH_S):
+                frame = await socket.receive()
+        except TimeoutError as late:
+            raise PeerViolation("no attach came", code="attach_timed_out") from late
+        if not isinstance(frame, str):
+            raise PeerViolation("the first frame of a link is an attach", code="attach_expected")
+        message = audio_link.decode_up_link(frame)
+        if not isinstance(message, audio_link.Attach):
+            raise PeerViolation("the first message of a link is an attach", code="attach_expected")
+        return message
+
+    async def _open(self, attach: audio_link.Attach, link: CallerLink) -> Conductor:
+        business = self._admit(attach)
+        self._opening += 1
+        try:
+            shared = self._shared
+            wait_ms = shared.settings.catalog_wait_ms
+            tools = await shared.catalog.resolve(business.config.tools, wait_ms=wait_ms)
+        finally:
+            self._opening -= 1
+        return self._conductor(attach, business, link, tools)
+
+    def _admit(self, attach: audio_link.Attach) -> Business:
+        """Return the business of an attach that may be served here; raises what is told to the gateway."""
+        if self.is_draining:
+            raise Overloaded("this replica is going away", retry_after_s=1, code="draining")
+        if self.sessions_count >= self._shared.settings.sessions_max:
+            raise Overloaded("this replica is full", retry_after_s=5, code="full")
+        business = self._shared.businesses.get(attach.business)
+        if business is None:
+            raise PeerViolation(f"no business {attach.business[:64]!r}", code="unknown_business")
+        if attach.token_id in self._tokens_seen:
+            raise PeerViolation("this token was used before", code="token_used")
+        if attach.session_id in self._sessions:
+            raise PeerViolation("this session is already here", code="session_exists")
+        self._tokens_seen[attach.token_id] = None
+        while len(self._tokens_seen) > TOKENS_SEEN_MAX:
+            self._tokens_seen.popitem(last=False)
+        return business
+
+    def _conductor(
+        self, attach: audio_link.Attach, business: Business, link: CallerLink, tools: tuple[CatalogTool, ...]
+    ) -> Conductor:
+        shared, caller = self._shared, attach.caller
+        settings = shared.settings
+        profile = upstream_profile(business, tools, default_model=settings.model, now=shared.clock.now())
+        facts = FactWriter(
+            Subject(
+                attach.session_id,
+                business.name,
+                business.version,
+                caller.channel,
+                caller.page,
+                settings.replica,
+                business.config.facts.heard_text,
+            ),
+            shared.spool,
+            shared.clock,
+        )
+        context = CallerContext(
+            channel=caller.channel,
+            mode=attach.mode,
+            page=caller.page,
+            locale=caller.locale,
+            time_zone=caller.time_zone,
+        )
+        requester = Requester(attach.session_id, business.name, business.version, attach.fence, context)
+        config = core_config(business, attach, tools, settings)
+        parts = Parts(
+            config, profile, link, shared.bridge, requester, facts, shared.clock, attach.traceparent
+        )
+        endpoint = Endpoint(
+            settings.upstream_url, settings.upstream_api_key.get_secret_value(), settings.upstream_auth
+        )
+        return Conductor(parts, endpoint)
+
+    async def _conduct(self, attach: audio_link.Attach, conductor: Conductor, link: CallerLink) -> None:
+        self._sessions[attach.session_id] = (conductor, link)
+        self._empty.clear()
+        SESSIONS.set(len(self._sessions))
+        structlog.contextvars.bind_contextvars(session_id=attach.session_id, business=attach.business)
+        try:
+            await conductor.run()
+        except* Exception as group:
+            causes = [type(wrong).__name__ for wrong in group.exceptions]
+            log.exception("session.crashed", causes=causes)
+        finally:
+            del self._sessions[attach.session_id]
+            SESSIONS.set(len(self._sessions))
+            if not self._sessions:
+                self._empty.set()
+
+    async def beat(self, stop: asyncio.Event) -> None:
+        """Every 500 ms: tell every gateway that we live, and give up links that were silent for 1.5 s."""
+        while not stop.is_set():
+            now_ms = self._shared.clock.now_ms()
+            for conductor, link in list(self._sessions.values()):
+                link.send(audio_link.Beat())
+                if now_ms - conductor.last_heard_ms > audio_link.LINK_LOST_AFTER_MS:
+                    conductor.tell(LinkLost("lost"))
+            await self._shared.clock.sleep_ms(audio_link.BEAT_EVERY_MS)
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more, end what is here: told as drained, within ``grace_s``."""
+        self.is_draining = True
+        for conductor, _ in list(self._sessions.values()):
+            conductor.tell(LinkLost("drained"))
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("session.drain_timed_out", sessions=len(self._sessions))

@@ -1,0 +1,38 @@
+"""Settings of the session service: prefix SESSION_."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from parley_common.settings import ServiceSettings
+
+
+class SessionSettings(ServiceSettings):
+    """One replica of the session service."""
+
+    model_config = SettingsConfigDict(env_prefix="SESSION_")
+
+    port: int = Field(default=8081, ge=1, le=65535)
+    ordinal: int = Field(default=0, ge=0)
+    """Which replica this is: names it, chooses its reply partition and its spool file. StatefulSet's ordinal."""
+    sessions_max: int = Field(default=500, ge=1)
+
+    upstream_url: str = "ws://127.0.0.1:8090/v1/realtime"
+    """The Realtime endpoint: the understudy's, OpenAI's wss://…/v1/realtime, or any compatible one."""
+    upstream_api_key: SecretStr = SecretStr("understudy")
+    upstream_auth: str = Field(default="bearer", pattern="^(bearer|api-key)$")
+    """How the key is shown: ``bearer`` (OpenAI) or ``api-key`` (Azure)."""
+    model: str = "gpt-realtime-2.1"
+    """The model of businesses that name none."""
+
+    flush_answer_ms: int = Field(default=150, ge=10, le=2000)
+    tool_attempts_max: int = Field(default=3, ge=1, le=10)
+    spool_facts_max: int = Field(default=50_000, ge=100)
+    """Facts kept on disk while Kafka is away; when full the oldest turn facts go, never session.ended."""
+    catalog_wait_ms: int = Field(default=3_000, ge=0)
+    """How long a new session waits for a tool that its business names and nobody announces."""
+
+    @property
+    def replica(self) -> str:
+        return f"session-{self.ordinal}"

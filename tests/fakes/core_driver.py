@@ -25,9 +25,17 @@ def message(item_id: str, status: str = "completed", *, audio: bool = True) -> e
     return ev.UpstreamItem(item_id, "message", "assistant", status, has_audio=audio)  # type: ignore[arg-type]
 
 
-def call(item_id: str, call_id: str, name: str = "lookup", arguments: str = "{}", status: str = "completed") -> ev.UpstreamItem:
+def call(
+    item_id: str, call_id: str, name: str = "lookup", arguments: str = "{}", status: str = "completed"
+) -> ev.UpstreamItem:
     return ev.UpstreamItem(
-        item_id, "function_call", "", status, name=name, call_id=call_id, arguments=arguments  # type: ignore[arg-type]
+        item_id,
+        "function_call",
+        "",
+        status,
+        name=name,
+        call_id=call_id,
+        arguments=arguments,  # type: ignore[arg-type]
     )
 
 
@@ -79,7 +87,9 @@ class Driver:
         self.did = done
         return done
 
-    def answer(self, response: str, item: str, ms: int, words: str = "", *, create: str | None = None) -> tuple[ef.Effect, ...]:
+    def answer(
+        self, response: str, item: str, ms: int, words: str = "", *, create: str | None = None
+    ) -> tuple[ef.Effect, ...]:
         """Upstream makes a whole spoken response of one item."""
         return self.on(
             ev.ResponseStarted(response, create),

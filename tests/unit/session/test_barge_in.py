@@ -145,7 +145,9 @@ def test_twice_in_a_row_settles_the_first_by_its_last_report() -> None:
     d = speaking(4_000)
     first = d.number_of("A1")
     d.report(first, 700, 4_000)
-    d.on(ev.CallerSpeechStarted("U2", 0), ev.CallerSpeechStopped("U2", 0), ev.CallerAudioCommitted("U2", "A1"))
+    d.on(
+        ev.CallerSpeechStarted("U2", 0), ev.CallerSpeechStopped("U2", 0), ev.CallerAudioCommitted("U2", "A1")
+    )
     d.on(ev.ResponseStarted("R2", None), *d.deltas("R2", "A2", 2_000, "second answer"))
     assert isinstance(d.state.floor, Yielding)
     d.on(ev.CallerSpeechStarted("U3", 0))
@@ -230,7 +232,12 @@ def test_the_barged_in_turn_is_recorded_with_what_was_heard_of_it() -> None:
     d.on(ev.CallerSpeechStarted("U2", 0))
     d.on(ev.FlushAnswered(EPOCH + 1, d.number_of("A1"), 1_000 * MS))
     (turn,) = d.only(ef.RecordTurn)
-    assert (turn.barged_in, turn.heard_ms, turn.spoken_ms, turn.agent_heard_text) == (True, 1_000, 4_000, "one two")  # type: ignore[union-attr]
+    assert (turn.barged_in, turn.heard_ms, turn.spoken_ms, turn.agent_heard_text) == (
+        True,
+        1_000,
+        4_000,
+        "one two",
+    )  # type: ignore[union-attr]
 
 
 def test_heard_words_are_never_more_than_the_audio_can_have_said_while_generation_was_cut() -> None:

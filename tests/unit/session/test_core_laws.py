@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fakes.core_driver import MS, Driver, call, message, pcm
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
-from parley_session.core.state import Creating, Idle, Limits
+from parley_session.core.state import Creating, Idle, Limits, Yielding
 
 
 @dataclass
@@ -176,7 +176,9 @@ class World(RuleBasedStateMachine):
             self.number_of[item] = entry.number
             assert entry.number < max(begun, self.d.state.playout.next_number)
 
-    @precondition(lambda self: self.active is not None and self.active.open_item and not self.active.cancelled_by)
+    @precondition(
+        lambda self: self.active is not None and self.active.open_item and not self.active.cancelled_by
+    )
     @rule()
     def upstream_ends_an_item(self) -> None:
         assert self.active is not None
@@ -213,7 +215,9 @@ class World(RuleBasedStateMachine):
     @rule(item=st.sampled_from(["A1", "A2", "R9"]))
     def upstream_sends_something_foreign(self, item: str) -> None:
         before = self.d.state
-        effects = self.d.on(ev.ItemTruncated(item, 5), ev.ItemDeleted(item), ev.UpstreamNoted("rate_limits.updated"))
+        effects = self.d.on(
+            ev.ItemTruncated(item, 5), ev.ItemDeleted(item), ev.UpstreamNoted("rate_limits.updated")
+        )
         assert (effects, self.d.state) == ((), before)
 
     # -- the caller -------------------------------------------------------------------------------
@@ -283,7 +287,10 @@ class World(RuleBasedStateMachine):
     @rule(again=st.booleans())
     def client_answers_the_flush(self, again: bool) -> None:
         answer = self.answers.pop(0)
-        if answer.number in self.items:
+        is_awaited = (
+            isinstance(self.d.state.floor, Yielding) and self.d.state.floor.flush_epoch == answer.epoch
+        )
+        if answer.number in self.items and is_awaited:
             self.items[answer.number].reported = max(self.items[answer.number].reported, answer.played)
         self.tell(answer)
         if again:

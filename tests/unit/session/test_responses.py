@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fakes.core_driver import Driver, call
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
@@ -53,7 +54,11 @@ def test_a_create_that_collides_with_upstreams_own_is_asked_again_after_it() -> 
     (create,) = d.only(ef.CreateResponse)
     d.on(ev.ResponseStarted("R1", None))
     assert d.state.response == Active("R1", None)
-    d.on(ev.UpstreamRefused("invalid_request_error", "conversation_already_has_active_response", "", create.create_id))  # type: ignore[union-attr]
+    d.on(
+        ev.UpstreamRefused(
+            "invalid_request_error", "conversation_already_has_active_response", "", create.create_id
+        )
+    )  # type: ignore[union-attr]
     d.on(ev.ResponseEnded("R1", "completed"))
     assert [e.create_id for e in d.only(ef.CreateResponse)] == [create.create_id]  # type: ignore[union-attr]
 
@@ -70,7 +75,11 @@ def test_a_create_whose_items_upstreams_own_response_has_seen_is_not_asked_again
 def test_nothing_is_asked_while_the_caller_speaks_nor_while_upstreams_answer_is_due() -> None:
     d = Driver().start()
     d.say("U1")
-    d.on(ev.ResponseStarted("R1", None), ev.OutputItemDone("R1", call("F1", "c1")), ev.ResponseEnded("R1", "completed"))
+    d.on(
+        ev.ResponseStarted("R1", None),
+        ev.OutputItemDone("R1", call("F1", "c1")),
+        ev.ResponseEnded("R1", "completed"),
+    )
     d.on(ev.CallerSpeechStarted("U2", 0))
     d.on(ev.ToolAnswered("c1", "ok", "{}"))
     assert d.only(ef.AddToolOutput)
@@ -85,7 +94,11 @@ def test_nothing_is_asked_while_the_caller_speaks_nor_while_upstreams_answer_is_
 def test_an_answer_that_upstream_never_makes_is_asked_for_by_us() -> None:
     d = Driver().start()
     d.say("U1")
-    d.on(ev.ResponseStarted("R1", None), ev.OutputItemDone("R1", call("F1", "c1")), ev.ResponseEnded("R1", "completed"))
+    d.on(
+        ev.ResponseStarted("R1", None),
+        ev.OutputItemDone("R1", call("F1", "c1")),
+        ev.ResponseEnded("R1", "completed"),
+    )
     d.on(ev.CallerSpeechStarted("U2", 0), ev.ToolAnswered("c1", "ok", "{}"), ev.CallerSpeechStopped("U2", 0))
     d.wait(1_500)
     assert d.only(ef.CreateResponse)
@@ -160,7 +173,9 @@ def test_silence_ends_the_session_but_not_while_the_agent_speaks_or_a_tool_runs(
     ],
 )
 @pytest.mark.parametrize("phase", ["connecting", "listening", "thinking", "speaking", "tool", "yielding"])
-def test_whatever_ends_a_session_in_whatever_phase_is_recorded_once(event: ev.Event, reason: str, phase: str) -> None:
+def test_whatever_ends_a_session_in_whatever_phase_is_recorded_once(
+    event: ev.Event, reason: str, phase: str
+) -> None:
     d = Driver()
     if phase != "connecting":
         d.start()
@@ -176,4 +191,6 @@ def test_whatever_ends_a_session_in_whatever_phase_is_recorded_once(event: ev.Ev
     d.on(event)
     assert [e.reason for e in d.only(ef.EndSession)] == [reason]  # type: ignore[union-attr]
     assert [e.status for e in d.only(ef.RecordToolUse)] == (["cancelled"] if phase == "tool" else [])  # type: ignore[union-attr]
-    assert d.on(event, ev.DeadlinePassed(), ev.ToolAnswered("c1", "ok", "{}")) == (ef.Ignored("after_end"),) * 3
+    assert (
+        d.on(event, ev.DeadlinePassed(), ev.ToolAnswered("c1", "ok", "{}")) == (ef.Ignored("after_end"),) * 3
+    )

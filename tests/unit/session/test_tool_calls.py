@@ -56,7 +56,11 @@ def test_a_barge_in_cancels_no_tool_and_its_output_still_goes_up() -> None:
     d = Driver().start()
     d.say("U1")
     d.on(ev.ResponseStarted("R1", None), *d.deltas("R1", "A1", 2_000, "one moment"))
-    d.on(ev.OutputItemDone("R1", message("A1")), ev.OutputItemDone("R1", call("F1", "c1")), ev.ResponseEnded("R1", "completed"))
+    d.on(
+        ev.OutputItemDone("R1", message("A1")),
+        ev.OutputItemDone("R1", call("F1", "c1")),
+        ev.ResponseEnded("R1", "completed"),
+    )
     d.on(ev.CallerSpeechStarted("U2", 0))
     assert len(d.state.calls) == 1
     d.on(ev.ToolAnswered("c1", "ok", "{}"))
@@ -108,7 +112,9 @@ def test_a_runaway_model_is_told_to_speak_and_then_gets_no_more_tools() -> None:
 
 
 def test_calls_beyond_the_sessions_number_are_refused() -> None:
-    d = called(*(call(f"F{n}", f"c{n}") for n in range(3)), limits=Limits(idle_hangup_ms=None, tool_calls_max=2))
+    d = called(
+        *(call(f"F{n}", f"c{n}") for n in range(3)), limits=Limits(idle_hangup_ms=None, tool_calls_max=2)
+    )
     assert [r.call_id for r in d.only(ef.RequestTool)] == ["c0", "c1"]  # type: ignore[union-attr]
     assert "too_many_calls" in d.only(ef.AddToolOutput)[0].output  # type: ignore[union-attr]
 

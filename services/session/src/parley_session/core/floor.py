@@ -45,9 +45,9 @@ Change = tuple[SessionState, list[Effect]]
 def on_speech_started(state: SessionState, event: CallerSpeechStarted, now_ms: int) -> Change:
     """The caller speaks. If the agent holds the floor, this is a barge-in."""
     state, effects = _settle_now(state)
-    state, begin = _begin_caller_item(state, event.item_id)
     state = replace(state, last_activity_ms=now_ms, auto_response_due_ms=None)
     state, yielded = take_floor(state, now_ms, caller_item_id=event.item_id)
+    state, begin = _begin_caller_item(state, event.item_id)
     return state, [*effects, *yielded, *begin]
 
 
@@ -64,9 +64,12 @@ def take_floor(state: SessionState, now_ms: int, *, caller_item_id: str | None) 
         effects.append(FlushPlayout(state.playout.epoch))
     state, cancelled = responses.yield_floor(state, by_vad=caller_item_id is not None)
     effects += cancelled
+    floor: Caller | Silent | Yielding
     if was_audible:
         deadline_ms = now_ms + state.config.turn_taking.flush_answer_ms
-        floor: Caller | Silent | Yielding = Yielding(deadline_ms, state.playout.epoch, speaking)
+        floor = Yielding(deadline_ms, state.playout.epoch, speaking)
+    elif isinstance(state.floor, Yielding):
+        floor = replace(state.floor, caller_item_id=speaking)  # the first flush is still to be answered
     else:
         floor = Caller(speaking) if speaking else Silent()
     return replace(state, floor=floor), effects
@@ -97,8 +100,10 @@ def on_deadline(state: SessionState, now_ms: int) -> Change:
 
 
 def _settle_now(state: SessionState) -> Change:
-    """Before a second barge-in: what is still open of the first is decided by the last report."""
-    return _settle(state, state.floor, None) if isinstance(state.floor, Yielding) else (state, [])
+    """Before a second flush: what is still open of the first is decided by the last report."""
+    if isinstance(state.floor, Yielding) and playout.is_audible(state.playout):
+        return _settle(state, state.floor, None)
+    return state, []
 
 
 def _settle(state: SessionState, floor: Yielding, answer: tuple[int, int] | None) -> Change:
@@ -163,7 +168,7 @@ def on_transcript(
     if item is None or item.final:
         return state, [Ignored("late_transcript")]
     if isinstance(event, CallerTranscriptArrived):
-        item = replace(item, text=(item.text or "") + event.delta)
+        item = replace(item, text=((item.text or "") + event.delta).lstrip())
     elif isinstance(event, CallerTranscriptEnded):
         item = replace(item, text=event.text.strip(), final=True)
     else:

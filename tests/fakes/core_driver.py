@@ -103,7 +103,7 @@ class Driver:
     @staticmethod
     def deltas(response: str, item: str, ms: int, words: str = "") -> list[ev.Event]:
         told: list[ev.Event] = [ev.AgentWordsArrived(response, item, 0, words)] if words else []
-        return told + [ev.AudioArrived(response, item, 0, pcm(ms))]
+        return [*told, ev.AudioArrived(response, item, 0, pcm(ms))]
 
     def report(self, number: int, played_ms: int, received_ms: int | None = None) -> tuple[ef.Effect, ...]:
         """The client reports in milliseconds, in the current epoch."""

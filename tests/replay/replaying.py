@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-HERE = Path(__file__).parent
-RECORDINGS = HERE / "recordings"
-GOLDEN = HERE / "golden"
-EVENT_EVERY_MS = 20
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(HERE.parent))
 
 from parley_session import realtime_codec
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
 from parley_session.core.state import Limits, SessionConfig, ToolTarget, initial
 from parley_session.core.step import next_deadline_ms, step
+
+HERE = Path(__file__).parent
+RECORDINGS = HERE / "recordings"
+GOLDEN = HERE / "golden"
+EVENT_EVERY_MS = 20
 
 
 def recordings() -> list[Path]:

@@ -1,0 +1,87 @@
+"""Reads one client: forwards its audio untouched, checks and forwards its messages, answers its pings.
+
+It ends nothing itself: it says how the session should end. Law: per audio frame one check and one send; bad
+input is an error with a stable code, and only size or repetition ends the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from parley_common.clock import Clock
+from parley_common.contracts.audio_link import Error, FromClient, Hangup, Open, Ping, Pong, encode
+from parley_common.errors import PeerViolation
+from parley_gateway import metrics
+from parley_gateway.client_socket import ClientGone, ClientSocket
+from parley_gateway.clients.ends import CLIENT_LOST, HUNG_UP, End, client_broke_protocol
+from parley_gateway.clients.uplink import VIOLATIONS_MAX, UplinkMeter, read_message
+from parley_gateway.refusals import CLOSE_POLICY
+from parley_gateway.session_link import SessionLink
+
+
+class ClientReader:
+    """The uplink of one client."""
+
+    def __init__(
+        self, socket: ClientSocket, clock: Clock, traffic: metrics.Traffic, answer: Callable[[str], None]
+    ) -> None:
+        """``answer`` sends a message to the client."""
+        self.meter = UplinkMeter()
+        self.heard_ms = clock.now_ms()
+        self.hung_up_ms: int | None = None
+        """When the client said ``hangup``; null while it did not."""
+        self._socket = socket
+        self._clock = clock
+        self._traffic = traffic
+        self._answer = answer
+        self._violations_count = 0
+
+    async def run(self, link: SessionLink) -> End:
+        """Forward until the client is gone or broke the protocol for good; return what that means."""
+        receive, now_ms = self._socket.receive, self._clock.now_ms
+        self.heard_ms = now_ms()
+        while True:
+            try:
+                message = await receive()
+                self.heard_ms = now_ms()
+                if isinstance(message, str):
+                    self._forward(read_message(message), link)
+                else:
+                    self._forward_audio(message, link)
+            except PeerViolation as wrong:
+                end = self._violated(wrong)
+                if end is not None:
+                    return end
+            except ClientGone as gone:
+                return HUNG_UP if gone.is_clean or self.hung_up_ms is not None else CLIENT_LOST
+
+    def _forward_audio(self, frame: bytes, link: SessionLink) -> None:
+        self.meter.accept(frame)
+        if link.send_frame(frame):
+            self._traffic.up_count += 1
+            self._traffic.up_bytes += len(frame)
+        else:
+            self._traffic.dropped_count += 1
+
+    def _forward(self, message: FromClient, link: SessionLink) -> None:
+        match message:
+            case Ping():
+                self._answer(encode(Pong(message.t_ms)))
+            case Open():
+                raise PeerViolation("this session is open already", code="already_open")
+            case _:
+                if isinstance(message, Hangup):
+                    self.hung_up_ms = self._clock.now_ms()
+                link.send_text(encode(message))
+
+    def _violated(self, wrong: PeerViolation) -> End | None:
+        metrics.VIOLATIONS.labels(wrong.stable_code).inc()
+        self._violations_count += 1
+        if wrong.close_code != CLOSE_POLICY:
+            return client_broke_protocol(wrong.stable_code, wrong.message, wrong.close_code)
+        if self._violations_count > VIOLATIONS_MAX:
+            return client_broke_protocol(
+                "too_many_violations", "this client does not speak parley.v1", CLOSE_POLICY
+            )
+        self._answer(encode(Error(wrong.stable_code, wrong.message)))
+        return None

@@ -1,0 +1,209 @@
+"""A client that speaks parley.v1: from its first message to a running session, or to a clear refusal.
+
+Placing and attaching happen here, forwarding in relay.py. Law: whatever a client sends, it is answered with a
+stable code and the process goes on; nothing here writes an address, a page or a word into a log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from parley_common.contracts.audio_link import SUBPROTOCOL, Attach, Caller, Open, Ready, encode
+from parley_common.errors import (
+    DependencyUnavailable,
+    LocalViolation,
+    Overloaded,
+    ParleyError,
+    PeerViolation,
+    Transient,
+)
+from parley_common.telemetry import SpanKind, current_traceparent, mark_failed, span
+from parley_gateway import metrics
+from parley_gateway.client_socket import ClientGone, ClientSocket
+from parley_gateway.clients.client_writer import close_within
+from parley_gateway.clients.relay import Relay, Surroundings
+from parley_gateway.clients.uplink import check_open, page_of, read_message
+from parley_gateway.gateway import Gateway
+from parley_gateway.placement import placement
+from parley_gateway.refusals import CLOSE_OPEN_TIMEOUT, CLOSE_PROTOCOL, client_error, close_code
+from parley_gateway.session_link import SessionLink, dial
+from parley_gateway.tokens import Grant, ResumeGrant
+
+FIRST_FENCE = 1
+
+log = structlog.get_logger("gateway")
+
+
+async def serve_client(gateway: Gateway, socket: ClientSocket) -> None:
+    """Serve one client until its socket is closed."""
+    try:
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.subprotocols else None)
+        with gateway.socket(socket.address):
+            await _serve_admitted(gateway, socket)
+    except ClientGone:
+        return
+    except ParleyError as wrong:
+        await _refuse(gateway, socket, wrong)
+    except Exception as bug:  # noqa: BLE001 - the edge: a bug costs one session, and the client a clear answer
+        log.error("session.broke", kind=type(_innermost(bug)).__name__)
+        await _refuse(gateway, socket, LocalViolation("something broke here; open a new session"))
+
+
+async def _serve_admitted(gateway: Gateway, socket: ClientSocket) -> None:
+    if SUBPROTOCOL not in socket.subprotocols:
+        raise PeerViolation(
+            f"offer the subprotocol {SUBPROTOCOL}", code="unsupported_protocol", close_code=CLOSE_PROTOCOL
+        )
+    opening = await _first_message(gateway, socket)
+    grant = _grant(gateway, opening)
+    relay, link = await _open_session(gateway, socket, opening, grant)
+    began_ms = gateway.clock.now_ms()
+    metrics.OPENED.labels(grant.business).inc()
+    log.info("session.opened", session_id=grant.session_id, business=grant.business, channel=grant.channel)
+    reason = "failed"
+    try:
+        with gateway.running(relay, link.url):
+            reason = (await relay.run(link)).reason
+    finally:
+        metrics.ENDED.labels(grant.business, reason).inc()
+        log.info(
+            "session.ended",
+            session_id=grant.session_id,
+            business=grant.business,
+            reason=reason,
+            duration_s=round((gateway.clock.now_ms() - began_ms) / 1000, 1),
+        )
+
+
+async def _refuse(gateway: Gateway, socket: ClientSocket, wrong: ParleyError) -> None:
+    metrics.REFUSED.labels(wrong.stable_code).inc()
+    log.info("session.refused", code=wrong.stable_code)
+    within_ms = gateway.timing.close_within_ms
+    try:
+        async with asyncio.timeout(within_ms / 1000):
+            await socket.send_text(encode(client_error(wrong)))
+    except (ClientGone, TimeoutError):
+        return
+    await close_within(socket, close_code(wrong), wrong.stable_code, within_ms)
+
+
+async def _first_message(gateway: Gateway, socket: ClientSocket) -> Open:
+    try:
+        async with asyncio.timeout(gateway.timing.open_within_ms / 1000):
+            text = await socket.receive()
+    except TimeoutError as late:
+        raise PeerViolation(
+            "nothing was opened in time", code="open_timeout", close_code=CLOSE_OPEN_TIMEOUT
+        ) from late
+    message = read_message(text) if isinstance(text, str) else None
+    if not isinstance(message, Open):
+        raise PeerViolation("the first message is open", code="open_expected")
+    check_open(message)
+    return message
+
+
+def _grant(gateway: Gateway, opening: Open) -> Grant:
+    now = gateway.clock.now()
+    if opening.resume is not None:
+        gateway.tokens.verify_resume(opening.resume, now)
+        raise PeerViolation("this session is no longer held; open a new one", code="resume_unknown")
+    grant = gateway.tokens.verify(opening.token or "", now)
+    gateway.check_business(grant.business)
+    return grant
+
+
+async def _open_session(
+    gateway: Gateway, socket: ClientSocket, opening: Open, grant: Grant
+) -> tuple[Relay, SessionLink]:
+    """Attach the session to the first replica that takes it, under the session's root span."""
+    attributes = {
+        "parley.session_id": grant.session_id,
+        "parley.business": grant.business,
+        "parley.channel": grant.channel,
+    }
+    with span(
+        "session.open", parent=opening.traceparent, kind=SpanKind.SERVER, attributes=attributes
+    ) as root:
+        try:
+            return await _place(gateway, socket, _attach_message(opening, grant))
+        except ParleyError as wrong:
+            mark_failed(root, wrong.stable_code)
+            raise
+
+
+def _attach_message(opening: Open, grant: Grant) -> Attach:
+    return Attach(
+        session_id=grant.session_id,
+        business=grant.business,
+        fence=FIRST_FENCE,
+        token_id=grant.token_id,
+        caller=Caller(
+            channel=grant.channel,
+            page=page_of(opening),
+            locale=opening.locale,
+            time_zone=opening.time_zone,
+        ),
+        mode="text" if grant.mode == "text" else opening.mode,
+        traceparent=current_traceparent() or opening.traceparent,
+    )
+
+
+async def _place(gateway: Gateway, socket: ClientSocket, attach: Attach) -> tuple[Relay, SessionLink]:
+    """Try the replicas in the order of placement. Raises the refusal when none takes the session."""
+    refusal: ParleyError = DependencyUnavailable("no session service answers", code="service_unavailable")
+    for url in placement(attach.session_id, gateway.replicas.views()):
+        try:
+            return await _try_replica(gateway, socket, attach, url)
+        except Overloaded as full:
+            metrics.PLACEMENT_MISSES.labels(full.stable_code).inc()
+            refusal = Overloaded("all lines are busy", code="full", retry_after_s=full.retry_after_s or 5.0)
+        except Transient as away:
+            metrics.PLACEMENT_MISSES.labels(away.stable_code).inc()
+            gateway.replicas.failed(url)
+            log.warning("replica.missed", replica=url, session_id=attach.session_id, code=away.stable_code)
+    raise refusal
+
+
+async def _try_replica(
+    gateway: Gateway, socket: ClientSocket, attach: Attach, url: str
+) -> tuple[Relay, SessionLink]:
+    relay = Relay(socket, _surroundings(gateway, attach, url))
+    began_ms = gateway.clock.now_ms()
+    link = await dial(url, gateway.internal_token, relay, gateway.clock, gateway.timing.link_open_ms)
+    try:
+        await relay.attach(link, attach)
+    except BaseException:
+        link.abort()
+        raise
+    metrics.LINK_OPEN_MS.observe(gateway.clock.now_ms() - began_ms)
+    return relay, link
+
+
+def _innermost(bug: BaseException) -> BaseException:
+    while isinstance(bug, BaseExceptionGroup):
+        bug = bug.exceptions[0]
+    return bug
+
+
+def _surroundings(gateway: Gateway, attach: Attach, url: str) -> Surroundings:
+    def resume_token(ready: Ready) -> str:
+        lasts_s = ready.limits.session_max_s + gateway.resume_grace_s
+        return gateway.tokens.issue_resume(
+            ResumeGrant(
+                business=attach.business,
+                session_id=attach.session_id,
+                replica=url,
+                fence=attach.fence,
+                exp=int(gateway.clock.now().timestamp()) + lasts_s,
+            )
+        )
+
+    return Surroundings(
+        timing=gateway.timing,
+        clock=gateway.clock,
+        downlink_queue_bytes=gateway.downlink_queue_bytes,
+        resume_token=resume_token,
+        on_load=lambda load: gateway.replicas.told(url, load),
+    )

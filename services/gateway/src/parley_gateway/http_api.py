@@ -1,0 +1,197 @@
+"""The gateway's HTTP: tokens, businesses, the page at /, and the route of the audio socket.
+
+It decides nothing: admission, tokens and sessions are elsewhere. Law: every error has the one body shape,
+whoever raises it, and no answer repeats what a client sent beyond a short name.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib import resources
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from parley_common.contracts.audio_link import Mode
+from parley_common.errors import DependencyUnavailable, ParleyError
+from parley_common.service import Readiness, http_app
+from parley_gateway.client_socket import AsgiClientSocket
+from parley_gateway.clients.native import serve_client
+from parley_gateway.gateway import Gateway
+from parley_gateway.metrics import REFUSED
+from parley_gateway.refusals import error_body, http_status, retry_after_s
+from parley_gateway.tokens import Channel
+
+AUDIO_PATH = "/v1/audio"
+BODY_MAX_BYTES = 16 * 1024
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+class TokenRequest(BaseModel):
+    """What a token is asked for."""
+
+    business: str = Field(max_length=100)
+    mode: Mode = "voice"
+    """``text``: the session stays without a voice."""
+    channel: Channel = "browser"
+
+
+class TokenAnswer(BaseModel):
+    """A token, and where to use it."""
+
+    token: str
+    expires_in_s: int
+    url: str
+    session_id: str
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong. ``retry_after_s`` is null when trying again cannot help."""
+
+    code: str
+    message: str
+    remedy: str | None = None
+    retry_after_s: float | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every error."""
+
+    error: ErrorDetail
+
+
+class BusinessAnswer(BaseModel):
+    """A business one can talk to."""
+
+    name: str
+    title: str
+
+
+def build_app(gateway: Gateway, readiness: Readiness, public_url: str | None = None) -> FastAPI:
+    """Return the gateway's ASGI application."""
+    app = http_app("gateway", readiness, docs=True)
+    _add_page(app)
+    _add_errors(app)
+
+    @app.post("/v1/tokens", responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}})
+    async def issue_token(request: Request, wanted: TokenRequest) -> TokenAnswer:
+        gateway.check_business(wanted.business)
+        gateway.admission.check_token(_address(request), gateway.clock.now_ms())
+        if not gateway.replicas.ready_count:
+            raise DependencyUnavailable("no session service answers", code="service_unavailable")
+        token, grant = gateway.tokens.issue(
+            wanted.business, gateway.clock.now(), channel=wanted.channel, mode=wanted.mode
+        )
+        return TokenAnswer(
+            token=token,
+            expires_in_s=gateway.tokens.ttl_s,
+            url=_audio_url(request, public_url),
+            session_id=grant.session_id,
+        )
+
+    @app.get("/v1/businesses")
+    async def list_businesses() -> list[BusinessAnswer]:
+        return [BusinessAnswer(name=name, title=title) for name, title in sorted(gateway.businesses.items())]
+
+    app.router.routes.append(WebSocketRoute(AUDIO_PATH, AudioEndpoint(gateway)))
+    app.add_middleware(BodyLimit)
+    return app
+
+
+class AudioEndpoint:
+    """WS /v1/audio: hands each socket to its client handler, bare of any framework."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await serve_client(self._gateway, AsgiClientSocket(scope, receive, send))
+
+
+class BodyLimit:
+    """Refuses HTTP bodies larger than any request of this service needs, while they come in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        size_bytes = 0
+
+        async def limited() -> Message:
+            nonlocal size_bytes
+            message = await receive()
+            size_bytes += len(message.get("body", b""))
+            if size_bytes > BODY_MAX_BYTES:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, limited, send)
+
+
+def _add_page(app: FastAPI) -> None:
+    web = resources.files("parley_gateway") / "web"
+    page, style = (web / "index.html").read_text("utf-8"), (web / "page.css").read_text("utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return Response(page, media_type="text/html", headers=PAGE_HEADERS)
+
+    @app.get("/page.css", include_in_schema=False)
+    async def stylesheet() -> Response:
+        return Response(style, media_type="text/css", headers=PAGE_HEADERS)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ParleyError)
+    async def refused(_: Request, wrong: ParleyError) -> JSONResponse:
+        REFUSED.labels(wrong.stable_code).inc()
+        retry_s = retry_after_s(wrong)
+        headers = {"Retry-After": str(math.ceil(retry_s))} if retry_s is not None else None
+        body = error_body(wrong.stable_code, wrong.message, remedy=wrong.remedy, retry_after_s=retry_s)
+        return JSONResponse(body, http_status(wrong), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, wrong: RequestValidationError) -> JSONResponse:
+        fault = wrong.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"] if part != "body")[:100]
+        message = f"{where}: {fault['msg']}" if where else str(fault["msg"])
+        return JSONResponse(error_body("invalid_request", message), 400)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, wrong: HTTPException) -> JSONResponse:
+        if wrong.status_code == 413:
+            body = error_body("body_too_large", f"a body has at most {BODY_MAX_BYTES} bytes")
+        else:
+            code = _HTTP_CODES.get(wrong.status_code, "http_error")
+            body = error_body(code, str(wrong.detail))
+        return JSONResponse(body, wrong.status_code, wrong.headers)
+
+    @app.exception_handler(Exception)
+    async def internal(_: Request, __: Exception) -> JSONResponse:
+        return JSONResponse(error_body("internal", "something broke here; it was logged"), 500)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _audio_url(request: Request, public_url: str | None) -> str:
+    if public_url:
+        return public_url.rstrip("/") + AUDIO_PATH
+    scheme = "wss" if request.url.scheme == "https" else "ws"
+    return f"{scheme}://{request.url.netloc}{AUDIO_PATH}"

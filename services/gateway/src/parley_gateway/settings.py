@@ -1,0 +1,109 @@
+"""What the gateway reads from the environment, once, and the small frozen values made of it.
+
+Law: nothing else in this package looks at the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from parley_common.contracts.audio_link import (
+    BEAT_EVERY_MS,
+    CLIENT_LOST_AFTER_MS,
+    LINK_LOST_AFTER_MS,
+)
+from parley_common.errors import ConfigInvalid
+from parley_common.settings import ServiceSettings
+from parley_gateway.tokens import TokenKey
+
+DEVELOPMENT_KEY = "development:for-development-only-set-your-own-keys"
+SECRET_BYTES_MIN = 32
+"""An HS256 secret shorter than its hash can be guessed. Source: RFC 7518, section 3.2."""
+
+
+class GatewaySettings(ServiceSettings):
+    """GATEWAY_*: where it listens, whom it trusts, what it bears."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_")
+
+    port: int = Field(default=8080, ge=0, le=65_535)
+    public_url: str | None = None
+    """What clients dial, such as wss://voice.example.com; null: as the request for the token was made."""
+    trusted_proxies: str = "127.0.0.1"
+    """Comma list of proxies whose X-Forwarded-For is believed; ``*`` believes everyone."""
+    session_services: str = "ws://127.0.0.1:8081"
+    """Comma list of the session replicas' base URLs."""
+    token_keys: SecretStr = SecretStr(DEVELOPMENT_KEY)
+    """``name:secret`` comma list; the first signs, all are accepted. Must be set in production."""
+    token_ttl_s: int = Field(default=60, ge=5, le=3_600)
+    resume_grace_s: int = Field(default=30, ge=1, le=600)
+    sessions_max: int = Field(default=500, ge=1)
+    """Client sockets of this process, those still opening included."""
+    address_opens_per_minute: int = Field(default=300, ge=0)
+    """Sockets, and as many tokens, one address may open a minute; 0 is no limit."""
+    open_within_ms: int = Field(default=5_000, ge=100)
+    link_open_ms: int = Field(default=2_000, ge=100)
+    """A replica whose link does not open within this is left for the next."""
+    attach_within_ms: int = Field(default=5_000, ge=100)
+    """A replica that opened the link has this long to say ``ready``."""
+    downlink_queue_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
+    """What one client may fall behind: 4 MiB are 87 s of audio."""
+    drain_grace_s: float = Field(default=5.0, ge=0, le=300)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The deadlines of one session, in milliseconds; the defaults are the protocol's."""
+
+    open_within_ms: int = 5_000
+    link_open_ms: int = 2_000
+    attach_within_ms: int = 5_000
+    beat_every_ms: int = BEAT_EVERY_MS
+    link_lost_after_ms: int = LINK_LOST_AFTER_MS
+    client_lost_after_ms: int = CLIENT_LOST_AFTER_MS
+    hangup_within_ms: int = 3_000
+    """A session that was told ``hangup`` has this long to say ``ended``."""
+    deliver_within_ms: int = 10_000
+    """Audio still queued when a session ends has this long to reach the client."""
+    close_within_ms: int = 1_000
+
+
+def timing(settings: GatewaySettings) -> Timing:
+    """Return the deadlines of a session."""
+    return Timing(
+        open_within_ms=settings.open_within_ms,
+        link_open_ms=settings.link_open_ms,
+        attach_within_ms=settings.attach_within_ms,
+    )
+
+
+def session_services(settings: GatewaySettings) -> tuple[str, ...]:
+    """Return the replicas' base URLs. Raises ConfigInvalid for none, a repeated one or one that is not ws(s)."""
+    urls = tuple(url.strip().rstrip("/") for url in settings.session_services.split(",") if url.strip())
+    wrong = [url for url in urls if urlsplit(url).scheme not in {"ws", "wss"} or not urlsplit(url).hostname]
+    if wrong or not urls or len(set(urls)) != len(urls):
+        raise ConfigInvalid(
+            f"GATEWAY_SESSION_SERVICES: {', '.join(wrong) or 'empty, or one twice'} is no list of replicas",
+            remedy="use a comma list such as ws://session-0:8081,ws://session-1:8081",
+        )
+    return urls
+
+
+def token_keys(settings: GatewaySettings) -> tuple[TokenKey, ...]:
+    """Return the signing keys, newest first. Raises ConfigInvalid that never repeats a secret."""
+    pairs = [part.strip().partition(":") for part in settings.token_keys.get_secret_value().split(",")]
+    keys = tuple(TokenKey(name, secret) for name, _, secret in pairs)
+    is_wrong = any(not key.name or len(key.secret.encode()) < SECRET_BYTES_MIN for key in keys)
+    if is_wrong or len({key.name for key in keys}) != len(keys):
+        raise ConfigInvalid(
+            f"GATEWAY_TOKEN_KEYS: each key is name:secret, names differ, secrets have {SECRET_BYTES_MIN} bytes",
+            remedy="make one with: openssl rand -hex 32",
+        )
+    is_development_key = DEVELOPMENT_KEY.partition(":")[2] in {key.secret for key in keys}
+    if settings.parley.environment == "production" and is_development_key:
+        raise ConfigInvalid("GATEWAY_TOKEN_KEYS is not set", remedy="set it: this is production")
+    return keys

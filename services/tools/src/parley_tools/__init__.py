@@ -1,1 +1,1 @@
-"""tools."""
+"""The tools service: executes tool calls from Kafka with effects that happen once."""

@@ -50,7 +50,7 @@ class ToolCall(Contract):
     deadline_ms: int = Field(gt=0)
     """Milliseconds from the record's time within which an answer is of use."""
     fence: int = Field(default=1, ge=1)
-    reply_partition: int = Field(ge=0)
+    reply_partition: int = Field(ge=0, strict=True)
     context: CallerContext = CallerContext()
 
 

@@ -1,0 +1,199 @@
+"""The tools service as a process: ``parley-tools`` runs it, ``parley-tools migrate`` prepares its database.
+
+Puts the parts together and stops them in order: the catalog and the consumer first, then running calls, then
+the relay's last pass, then Kafka and the database. Decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import httpx
+
+from parley_common.business import load_all
+from parley_common.clock import Clock, SystemClock
+from parley_common.db import Database
+from parley_common.ids import new_id
+from parley_common.kafka import Publisher, connect
+from parley_common.outbox import Outbox, Relay
+from parley_common.service import Readiness, exit_on_config, http_app, run_service, serve_http
+from parley_common.settings import load_settings
+from parley_tools.calls import Arrived, CallTable
+from parley_tools.catalog import Announcer
+from parley_tools.consumer import CallConsumer, Membership
+from parley_tools.context import Resources
+from parley_tools.dispatch import Dispatcher
+from parley_tools.executor import Executor, Offer
+from parley_tools.kits import KITS
+from parley_tools.providers import HttpWebSearch
+from parley_tools.registry import Registry
+from parley_tools.replies import Replies
+from parley_tools.settings import ToolsSettings
+from parley_tools.store import OUTBOX, SCHEMA
+from parley_tools.upkeep import MIGRATIONS, forget_old_results, keep_leases, wait_for_database
+
+HTTP_TIMEOUT_S = 10
+CLOSE_S = 1.0
+LAST_PASS_S = 1.5
+"""How long the relay may take for its last pass: what is left goes out after the next start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What one running instance is made of."""
+
+    settings: ToolsSettings
+    instance: str
+    offer: Offer
+    database: Database
+    calls: CallTable
+    publisher: Publisher
+    replies: Replies
+    executor: Executor
+    relay: Relay
+    clock: Clock
+    readiness: Readiness
+
+    def on_ready(self, name: str) -> Callable[[bool, str], None]:
+        """Return how a part says whether ``name`` is there."""
+        return partial(self.readiness.set, name)
+
+
+def load_offer(settings: ToolsSettings) -> Offer:
+    """Read the businesses and the tools, and check each against the other. Raises ConfigInvalid."""
+    businesses = load_all(settings.parley.businesses_dir)
+    tools = Registry.of_kits(KITS)
+    tools.check_data(businesses.values(), settings.service)
+    return Offer(settings.service, tools, businesses)
+
+
+def build(settings: ToolsSettings, instance: str, offer: Offer, http: httpx.AsyncClient) -> Parts:
+    """Put the parts together; nothing is connected yet."""
+    clock = SystemClock()
+    database = Database(settings.resolved_database_url(), schema=SCHEMA)
+    publisher = Publisher(settings.kafka, client_id=instance)
+    calls = CallTable(instance, lease_s=settings.lease_s)
+    outbox = Outbox(OUTBOX, source=settings.service)
+    relay = Relay(database, OUTBOX, publisher.publish, name=settings.service, poll_ms=settings.relay_poll_ms)
+    outbox.on_commit(relay.wake)
+    replies = Replies(publisher.publish, clock, source=settings.service)
+    resources = Resources(outbox, http, calls.newest_output, _web_search(settings, http))
+    executor = Executor(offer, database, calls, replies, resources, clock)
+    readiness = Readiness("database", "kafka", "calls", "catalog")
+    return Parts(
+        settings, instance, offer, database, calls, publisher, replies, executor, relay, clock, readiness
+    )
+
+
+def _web_search(settings: ToolsSettings, http: httpx.AsyncClient) -> HttpWebSearch | None:
+    if settings.web_search_url is None:
+        return None
+    key = settings.web_search_api_key
+    headers = {settings.web_search_key_header: key.get_secret_value()} if key else {}
+    return HttpWebSearch(
+        http, str(settings.web_search_url), headers=headers, deadline_ms=settings.web_search_deadline_ms
+    )
+
+
+async def serve(settings: ToolsSettings, instance: str, offer: Offer, stop: asyncio.Event) -> None:
+    """Run one instance until ``stop``."""
+    async with httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, follow_redirects=False) as http:
+        parts = build(settings, instance, offer, http)
+        app = http_app("tools", parts.readiness)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(serve_http(app, settings.host, settings.port, stop, setting="TOOLS_PORT"))
+                group.create_task(_work(parts, stop))
+        finally:
+            # What the producer still holds is in the outbox, or is asked for again.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await parts.publisher.aclose()
+            await parts.database.aclose()
+
+
+async def _work(parts: Parts, stop: asyncio.Event) -> None:
+    """Wait for what is needed, then do everything that needs it."""
+    if not await wait_for_database(parts.database, stop, parts.on_ready("database")):
+        return
+    on_kafka = parts.on_ready("kafka")
+    if not await connect(
+        parts.publisher.start, stop, what="producer", on_waiting=lambda why: on_kafka(False, why)
+    ):
+        return
+    on_kafka(True, "")
+    drained = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        relay = group.create_task(parts.relay.run(drained))
+        group.create_task(_keep_up(parts, drained))
+        await _serve_calls(parts, stop)
+        drained.set()
+        await asyncio.wait([relay], timeout=LAST_PASS_S)
+        relay.cancel()
+
+
+async def _keep_up(parts: Parts, drained: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            keep_leases(parts.database, parts.calls, parts.clock, drained, parts.on_ready("database"))
+        )
+        group.create_task(
+            forget_old_results(
+                parts.database, parts.calls, parts.clock, drained, parts.settings.results_kept_h
+            )
+        )
+
+
+async def _serve_calls(parts: Parts, stop: asyncio.Event) -> None:
+    """Accept, run and answer calls until ``stop``, then finish what was accepted."""
+    settings = parts.settings
+    limit_of = partial(parts.executor.limit_of, default=settings.tool_concurrency)
+    async with Dispatcher[Arrived](parts.executor.handle, limit_of=limit_of) as dispatcher:
+        consumer = CallConsumer(
+            settings.kafka,
+            dispatcher,
+            parts.executor.is_running,
+            parts.replies,
+            membership=Membership(settings.service, parts.instance),
+            in_flight_max=settings.in_flight_max,
+        )
+        announcer = Announcer(
+            parts.publisher.publish,
+            parts.clock,
+            parts.offer.tools.specs(),
+            service=settings.service,
+            instance=parts.instance,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(consumer.run(stop, parts.on_ready("calls")))
+            group.create_task(announcer.run(stop, parts.on_ready("catalog")))
+        await dispatcher.drain(settings.drain_s)
+
+
+async def migrate(settings: ToolsSettings) -> None:
+    """Bring the database to its newest revision."""
+    database = Database(settings.resolved_database_url(), schema=SCHEMA)
+    try:
+        await database.migrate(MIGRATIONS)
+    finally:
+        await database.aclose()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the service, or its migrations when the first argument is ``migrate``."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    settings = exit_on_config("tools", lambda: load_settings(ToolsSettings))
+    instance = f"tools-{new_id().replace('-', '')[-12:]}"
+    if arguments[:1] == ["migrate"]:
+        run_service("tools", settings, instance, lambda _stop: migrate(settings))
+    offer = exit_on_config("tools", lambda: load_offer(settings))
+    run_service("tools", settings, instance, partial(serve, settings, instance, offer))
+
+
+if __name__ == "__main__":
+    main()

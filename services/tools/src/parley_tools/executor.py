@@ -1,0 +1,305 @@
+"""Executes one tool call: checks it, claims it, runs it in one unit of work, stores and answers what came of it.
+
+The tool's SQL effects, its stored result and its facts commit together. A refusal rolls the effects back and is
+stored too, so that every attempt of one call gets the same answer.
+
+Law: whatever a tool does wrong comes out as an answer the agent can speak; nothing of its arguments is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from opentelemetry.trace import Span
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from parley_common.business import Business
+from parley_common.clock import Clock
+from parley_common.db import Database
+from parley_common.errors import DependencyUnavailable, ToolRefused
+from parley_common.telemetry import SpanKind, mark_failed, span
+from parley_tools import meters
+from parley_tools.calls import Address, Arrived, CallTable, address_of
+from parley_tools.claims import Answer, Claim, OutcomeUnknown, Run, Stale, StillRunning
+from parley_tools.context import Resources, ToolContext
+from parley_tools.outcomes import (
+    SAY_AWAY,
+    SAY_FAILED,
+    SAY_LATE,
+    Outcome,
+    invalid_arguments,
+    missing_grant,
+)
+from parley_tools.registry import Registry, Tool, offers
+from parley_tools.replies import Replies
+from parley_tools.schema import Arguments, faults, given
+
+LOOK_AGAIN_MARGIN_S = 0.05
+"""After a lease ran out: so that the clock has really passed it when we look."""
+
+log = structlog.get_logger("executor")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What this service can do: its name, its tools, its businesses."""
+
+    service: str
+    tools: Registry
+    businesses: Mapping[str, Business]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A call that may run."""
+
+    arrived: Arrived
+    tool: Tool
+    business: Business
+    arguments: Arguments
+
+
+class _Stopped(Exception):
+    """A tool's run ended without success; carries what to answer. Rolls the unit of work back on its way."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.code)
+        self.outcome = outcome
+
+
+class _LeaseLost(Exception):
+    """Another worker took this call over: nothing of this run may commit, and nothing is answered."""
+
+
+class Executor:
+    """Runs calls; any number at once. ``handle`` is what the dispatcher calls."""
+
+    def __init__(
+        self,
+        offer: Offer,
+        database: Database,
+        calls: CallTable,
+        replies: Replies,
+        resources: Resources,
+        clock: Clock,
+    ) -> None:
+        self._offer = offer
+        self._database = database
+        self._calls = calls
+        self._replies = replies
+        self._resources = resources
+        self._clock = clock
+        self._running: set[tuple[str, str]] = set()
+
+    def limit_of(self, tool: str, default: int) -> int:
+        """Return how many calls of ``tool`` may run at once."""
+        known = self._offer.tools.get(tool)
+        return (known.concurrency if known else None) or default
+
+    def is_running(self, arrived: Arrived) -> bool:
+        """Tell whether this very process is running the call now, so that an attempt is a mere change of address."""
+        return arrived.key in self._running
+
+    async def handle(self, arrived: Arrived) -> float | None:
+        """Settle one attempt; returns after how many seconds to look again when another worker has the call."""
+        name = arrived.call.tool if arrived.call.tool in self._offer.tools else "unknown"
+        if self._clock.now() >= arrived.answer_by:
+            meters.EXPIRED.labels(name).inc()
+            log.info("call.expired", tool=name, session_id=arrived.call.session_id)
+            return None
+        attributes = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": name,
+            "gen_ai.tool.call.id": arrived.call.call_id,
+            "parley.session_id": arrived.call.session_id,
+            "parley.business": arrived.call.business,
+            "parley.tool.attempt": arrived.call.attempt,
+        }
+        with span(
+            "tool.call", parent=arrived.traceparent, kind=SpanKind.CONSUMER, attributes=attributes
+        ) as current:
+            return await self._settle(arrived, name, current)
+
+    async def _settle(self, arrived: Arrived, name: str, current: Span) -> float | None:
+        checked = self._check(arrived)
+        if isinstance(checked, Outcome):
+            await self._answer(arrived, name, checked, current)
+            return None
+        try:
+            claim = await self._claim(checked)
+        except (DependencyUnavailable, DBAPIError):
+            away = Outcome.failed("database_unavailable", SAY_AWAY, retryable=True)
+            await self._answer(arrived, name, away, current)
+            return None
+        match claim:
+            case Run(number):
+                await self._run_and_answer(checked, number, current)
+            case Answer(stored):
+                meters.REPEATS.labels("answered").inc()
+                await self._replies.send(arrived.key, name, stored, address_of(arrived))
+            case StillRunning(look_again_at):
+                meters.REPEATS.labels("redirected").inc()
+                if look_again_at is not None:
+                    left_s = (look_again_at - self._clock.now()).total_seconds()
+                    return max(0.0, left_s) + LOOK_AGAIN_MARGIN_S
+            case OutcomeUnknown():
+                meters.REPEATS.labels("unknown_outcome").inc()
+                await self._answer(arrived, name, Outcome.unknown(), current)
+            case Stale():
+                meters.REPEATS.labels("stale_fence").inc()
+                stale = Outcome.refused(
+                    "stale_fence", SAY_FAILED, "A later owner of this session has spoken."
+                )
+                await self._answer(arrived, name, stale, current)
+        return None
+
+    def _check(self, arrived: Arrived) -> Checked | Outcome:
+        """Return the call ready to run, or why it is refused. Decides from the call alone."""
+        call, service = arrived.call, self._offer.service
+        business = self._offer.businesses.get(call.business)
+        tool = self._offer.tools.get(call.tool)
+        if business is None:
+            return Outcome.refused("unknown_business", SAY_FAILED, "This service does not know the business.")
+        if tool is None or not offers(business, service, call.tool):
+            return Outcome.refused("unknown_tool", SAY_FAILED, "This business has no such tool here.")
+        for grant in tool.spec.needs:
+            if grant not in call.context.grants:
+                return missing_grant(grant)
+        try:
+            arguments = tool.arguments.model_validate(given(call.arguments, tool.arguments))
+        except ValidationError as wrong:
+            return invalid_arguments(faults(tool.arguments, wrong))
+        return Checked(arrived, tool, business, arguments)
+
+    async def _claim(self, checked: Checked) -> Claim:
+        arrived = checked.arrived
+        here = arrived.key in self._running
+        async with self._database.begin() as db:
+            now = self._clock.now()
+            claim = await self._calls.claim(
+                db, arrived, now=now, may_rerun=checked.tool.may_rerun, runs_here=here
+            )
+            if isinstance(claim, OutcomeUnknown):
+                await self._calls.finish(db, arrived.key, None, Outcome.unknown().stored(0), now)
+        return claim
+
+    async def _run_and_answer(self, checked: Checked, run: int, current: Span) -> None:
+        key, name = checked.arrived.key, checked.tool.name
+        self._running.add(key)
+        began_ms = self._clock.now_ms()
+        try:
+            stored, address = await self._run(checked, run, began_ms)
+        except _LeaseLost:
+            meters.LEASES_LOST.inc()
+            log.warning("call.lease_lost", tool=name, session_id=key[0])
+            return
+        finally:
+            self._running.discard(key)
+        took_ms = self._clock.now_ms() - began_ms
+        meters.DURATION_MS.labels(name).observe(took_ms)
+        self._note(name, str(stored["status"]), stored.get("code"), took_ms, current)
+        await self._replies.send(key, name, stored, address)
+
+    async def _run(self, checked: Checked, run: int, began_ms: int) -> tuple[dict[str, Any], Address]:
+        """Run the tool and commit; returns what is stored and where the answer goes. Raises _LeaseLost."""
+        try:
+            async with self._database.begin() as db:
+                outcome = await self._call_tool(checked, db)
+                return await self._finish(db, checked, run, outcome, began_ms)
+        except _Stopped as stopped:
+            outcome = stopped.outcome
+        except DependencyUnavailable:
+            outcome = Outcome.failed("database_unavailable", SAY_AWAY, retryable=True)
+        except DBAPIError as wrong:
+            outcome = self._crashed(checked, wrong)
+        try:
+            async with self._database.begin() as db:
+                return await self._finish(db, checked, run, outcome, began_ms)
+        except DependencyUnavailable:
+            # Not stored: the lease runs out, and a repeat finds a database that is there again.
+            return outcome.stored(self._clock.now_ms() - began_ms), address_of(checked.arrived)
+
+    async def _finish(
+        self, db: AsyncSession, checked: Checked, run: int, outcome: Outcome, began_ms: int
+    ) -> tuple[dict[str, Any], Address]:
+        stored = outcome.stored(self._clock.now_ms() - began_ms)
+        key = checked.arrived.key
+        address = await self._calls.finish(db, key, run, stored, self._clock.now())
+        if address is not None:
+            return stored, address
+        # A commit whose answer was lost may have happened: then its result is the one that counts.
+        before = await self._calls.stored(db, key)
+        if before is None:
+            raise _LeaseLost
+        return before
+
+    async def _call_tool(self, checked: Checked, db: AsyncSession) -> Outcome:
+        """Run the tool. Raises _Stopped for everything but success and the database's own errors."""
+        context = self._context(checked, db)
+        arguments = {name: getattr(checked.arguments, name) for name in type(checked.arguments).model_fields}
+        try:
+            async with asyncio.timeout(checked.tool.run_max_s):
+                output = await checked.tool.run(context, **arguments)
+            return Outcome.ok(output, context.granted)
+        except ToolRefused as refused:
+            raise _Stopped(Outcome.refused(refused.stable_code, refused.say)) from refused
+        except DBAPIError:
+            raise
+        except TimeoutError as late:
+            raise _Stopped(_uncertain(checked.tool, "tool_timed_out", SAY_LATE)) from late
+        except DependencyUnavailable as away:
+            raise _Stopped(_uncertain(checked.tool, away.stable_code, SAY_AWAY)) from away
+        except Exception as wrong:
+            raise _Stopped(self._crashed(checked, wrong)) from wrong
+
+    def _context(self, checked: Checked, db: AsyncSession) -> ToolContext:
+        call = checked.arrived.call
+        return ToolContext(
+            business=checked.business,
+            session_id=call.session_id,
+            call_id=call.call_id,
+            caller=call.context,
+            db=db,
+            now=self._clock.now(),
+            resources=self._resources,
+            emits=checked.tool.emits,
+        )
+
+    def _crashed(self, checked: Checked, wrong: BaseException) -> Outcome:
+        """Contain a tool's own error: its kind and place are logged, never its message."""
+        at = _innermost(wrong)
+        log.error("tool.crashed", tool=checked.tool.name, cause=type(wrong).__name__, at=at)
+        if checked.tool.may_rerun:
+            return Outcome.failed("tool_failed", SAY_FAILED, retryable=False)
+        return Outcome.unknown()
+
+    async def _answer(self, arrived: Arrived, name: str, outcome: Outcome, current: Span) -> None:
+        """Answer an attempt that did not run."""
+        self._note(name, outcome.status, outcome.code, 0, current)
+        await self._replies.send(arrived.key, arrived.call.tool, outcome.stored(0), address_of(arrived))
+
+    def _note(self, name: str, status: str, code: Any, took_ms: int, current: Span) -> None:
+        meters.CALLS.labels(name, status).inc()
+        current.set_attribute("parley.tool.status", status)
+        if status in ("failed", "unknown_outcome"):
+            mark_failed(current, str(code))
+        log.info("call.settled", tool=name, status=status, code=code, took_ms=took_ms)
+
+
+def _uncertain(tool: Tool, code: str, say: str) -> Outcome:
+    """An effect elsewhere that was begun and not confirmed is unknown; everything else simply failed."""
+    return Outcome.failed(code, say, retryable=True) if tool.may_rerun else Outcome.unknown()
+
+
+def _innermost(wrong: BaseException) -> str:
+    """Return file and line where an error was raised."""
+    trace = wrong.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else ""

@@ -1,0 +1,1 @@
+"""The revisions of the tools database; run by ``parley-tools migrate`` and ``parley migrate``."""

@@ -1,0 +1,93 @@
+"""Where answers from outside come from: a web-search API behind a small interface.
+
+The operator names the API, so its address is trusted; a caller only chooses the words searched for.
+
+Law: a provider that is away, slow or talks nonsense is DependencyUnavailable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import httpx
+from pydantic import BaseModel, TypeAdapter
+
+from parley_common.errors import DependencyUnavailable
+
+SNIPPET_CHARS_MAX = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One thing a search found."""
+
+    title: str
+    url: str
+    snippet: str
+
+
+class WebSearch(Protocol):
+    """Finds pages for a query."""
+
+    async def find(self, query: str, count: int) -> tuple[Hit, ...]:
+        """Return up to ``count`` hits, best first. Raises DependencyUnavailable."""
+        ...
+
+
+class HttpWebSearch:
+    """A JSON API: ``GET url?q=…&count=…`` answering ``results`` (or ``web.results``), each with title and url."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, url: str, *, headers: dict[str, str], deadline_ms: int
+    ) -> None:
+        self._http = http
+        self._url = url
+        self._headers = headers
+        self._deadline_s = deadline_ms / 1000
+
+    async def find(self, query: str, count: int) -> tuple[Hit, ...]:
+        try:
+            response = await self._http.get(
+                self._url,
+                params={"q": query, "count": str(count)},
+                headers={"accept": "application/json", **self._headers},
+                timeout=self._deadline_s,
+            )
+            response.raise_for_status()
+            return _hits(response.content)[:count]
+        except (httpx.HTTPError, ValueError) as wrong:
+            raise DependencyUnavailable(
+                f"the web-search API: {type(wrong).__name__}", code="provider_unavailable"
+            ) from wrong
+
+
+class _Row(BaseModel):
+    title: str = ""
+    url: str = ""
+    snippet: str | None = None
+    description: str | None = None
+    content: str | None = None
+
+
+class _Rows(BaseModel):
+    results: list[_Row]
+
+
+class _Wrapped(BaseModel):
+    web: _Rows
+
+
+_ANSWER: TypeAdapter[_Rows | _Wrapped] = TypeAdapter(_Rows | _Wrapped)
+
+
+def _hits(body: bytes) -> tuple[Hit, ...]:
+    """Read an answer. Raises ValueError (pydantic's) for anything else than the shapes that APIs use."""
+    answer = _ANSWER.validate_json(body)
+    rows = answer.results if isinstance(answer, _Rows) else answer.web.results
+    return tuple(_hit(row) for row in rows if row.title)
+
+
+def _hit(row: _Row) -> Hit:
+    snippet = row.snippet or row.description or row.content or ""
+    return Hit(row.title[:200], row.url[:500], snippet[:SNIPPET_CHARS_MAX])

@@ -1,0 +1,1 @@
+"""Pure decisions of the kits: figures, scores, slots, passages. No I/O, no clock, no business's own words."""

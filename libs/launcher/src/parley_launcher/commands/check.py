@@ -1,0 +1,55 @@
+"""`parley check`: say everything that is wrong with a business, with file and line."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from parley_common import business
+from parley_common.business import Finding
+from parley_common.errors import ConfigInvalid
+from parley_launcher.catalog import announced_tools, unknown_tools
+from parley_launcher.console import stdout
+from parley_launcher.settings import load_kafka_settings
+
+
+def check(
+    folder: Annotated[Path, typer.Argument(help="The folder of one business, such as businesses/cap.")],
+    online: Annotated[
+        bool, typer.Option("--online", help="Also ask Kafka whether some service has each tool.")
+    ] = False,
+) -> None:
+    """Explain each mistake in a business with file and line.
+
+    Exits with 1 when there are errors; warnings alone are fine.
+
+    \b
+    Examples:
+      parley check businesses/cap
+      parley check businesses/cap --online
+    """
+    if not folder.is_dir():
+        raise ConfigInvalid(
+            f"{folder} is not a folder", remedy="give the folder of one business: businesses/cap"
+        )
+    findings = business.check(folder)
+    if online and not _has_errors(findings):
+        announced = asyncio.run(announced_tools(load_kafka_settings()))
+        findings += unknown_tools(folder, business.load(folder), announced)
+    for finding in findings:
+        stdout.print(_line(finding))
+    if _has_errors(findings):
+        raise typer.Exit(1)
+    stdout.print(Text(f"{folder} is fine" if not findings else f"{folder} is fine but for warnings", "green"))
+
+
+def _has_errors(findings: list[Finding]) -> bool:
+    return any(finding.severity == "error" for finding in findings)
+
+
+def _line(finding: Finding) -> Text:
+    return Text(str(finding), style="red" if finding.severity == "error" else "yellow")

@@ -1,0 +1,75 @@
+"""What the command reads from the environment: its own settings, where services listen, and what it passes on.
+
+Law: nothing else in this package looks at the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from parley_common.errors import ConfigInvalid
+from parley_common.settings import (
+    KafkaSettings,
+    ParleySettings,
+    Settings,
+    load_settings,
+    variables,
+)
+
+
+class ServicePorts(Settings):
+    """Where the services of this machine listen. Each variable is its service's own."""
+
+    model_config = SettingsConfigDict(env_prefix="")
+
+    gateway_port: int = Field(default=8080, ge=1, le=65_535)
+    session_port: int = Field(default=8081, ge=1, le=65_535)
+    tools_port: int = Field(default=8082, ge=1, le=65_535)
+    notify_port: int = Field(default=8083, ge=1, le=65_535)
+    understudy_port: int = Field(default=8090, ge=1, le=65_535)
+
+
+class UpSettings(Settings):
+    """What `parley up` can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="PARLEY_UP_")
+
+    kafka_port: int = Field(default=9092, ge=1, le=65_535)
+    """Where the embedded broker listens."""
+    ready_deadline_s: float = Field(default=120.0, gt=0)
+    """How long each process may take until it is ready."""
+    stop_deadline_s: float = Field(default=10.0, gt=0)
+    """How long each process may take to stop before it is killed."""
+    log_max_bytes: int = Field(default=10_000_000, ge=10_000)
+    """A log file larger than this is turned over; one older file is kept."""
+    parley: ParleySettings = Field(default_factory=ParleySettings)
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    ports: ServicePorts = Field(default_factory=ServicePorts)
+
+
+def load_up_settings() -> UpSettings:
+    """Read the settings of `parley up`. Raises ConfigInvalid that names the variable at fault."""
+    known = set(variables(UpSettings))
+    for variable in sorted(os.environ):
+        if variable.startswith("PARLEY_UP_") and variable not in known:
+            raise ConfigInvalid(f"{variable} is not a setting of parley up", remedy="see .env.example")
+    return load_settings(UpSettings)
+
+
+def load_kafka_settings() -> KafkaSettings:
+    """Read how to reach Kafka. Raises ConfigInvalid."""
+    return load_up_settings().kafka
+
+
+def load_ports() -> ServicePorts:
+    """Read where the services listen. Raises ConfigInvalid."""
+    return load_up_settings().ports
+
+
+def environment() -> Mapping[str, str]:
+    """Return the environment that started processes inherit."""
+    return dict(os.environ)

@@ -1,0 +1,1 @@
+"""`parley talk`: the reference client of the audio protocol, in a terminal."""

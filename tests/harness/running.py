@@ -54,6 +54,7 @@ class RunningParley:
         self, processes: Processes, state_dir: Path, broker: Broker, *flags: str, **environment: str
     ) -> None:
         self.state_dir = state_dir
+        self.broker = broker
         self.bootstrap_servers = broker.bootstrap_servers
         self.ports = {name: free_port() for name in PORTS}
         self._ready_file = state_dir / "ready.json"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import re
+import sqlite3
 import wave
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -164,7 +169,7 @@ async def test_talking_over_the_agent_truncates_to_what_was_played_and_the_trans
     out = tmp_path / "agent.wav"
     report = await parley.talk(
         say("What is the difference between a bridge loan and a rental loan?"),
-        say("Wait, hold on. Is there a prepayment penalty?", barge_in_ms=2_000),
+        say("Is there a prepayment penalty on that?", barge_in_ms=2_000),
         out=out,
         max_s=120,
     )
@@ -193,6 +198,61 @@ async def test_talking_over_the_agent_truncates_to_what_was_played_and_the_trans
     assert barged.value["spoken_ms"] > barged.value["heard_ms"]
 
 
+async def test_a_session_gets_its_answer_and_one_effect_when_the_tools_process_dies_between_them(
+    parley: RunningParley,
+) -> None:
+    email = "priya.raman@example.com"
+    details = words("Priya Raman", email, "415-555-0155")[2:]
+    script = [typed(line) for line in ("Please save my details so that someone can contact me.", *details)]
+    async with asyncio.TaskGroup() as group:
+        with tools_cannot_write(parley):
+            talk = group.create_task(parley.talk(*script))
+            await until(lambda: held_count(parley) == 1, 40, "save_lead to be in the tools process's hands")
+            parley.broker.freeze()  # from here on no answer can leave
+        await until(lambda: lead_count(parley, email) == 1, 15, "the effect to be committed")
+        parley.kill9("tools")
+        parley.broker.thaw()
+    report = talk.result()
+    assert report.failure is None, report.failure
+    assert [(tool.name, tool.outcome) for tool in report.tools] == [("save_lead", "ok"), ("score_lead", "ok")]
+    assert lead_count(parley, email) == 1
+    session = str(report.session_id)
+
+    async def both_facts() -> bool:
+        return len(await parley.facts("parley.lead.events", session_id=session)) >= 2
+
+    await until(both_facts, 30, "the lead's facts")
+    facts = await parley.facts("parley.lead.events", session_id=session)
+    assert len({fact.id for fact in facts}) == 2, "one fact each, told again or not"
+    attempts = [
+        fact.value["attempts"]
+        for fact in await parley.facts("parley.session.events", session_id=session)
+        if fact.value.get("tool") == "save_lead"
+    ]
+    assert attempts[0] > 1, "the answer came of a repeat"
+
+
+@contextmanager
+def tools_cannot_write(parley: RunningParley) -> Iterator[None]:
+    """Hold the write lock of the tools service's database."""
+    with closing(sqlite3.connect(parley.state_dir / "tools.db", isolation_level=None)) as connection:
+        connection.execute("begin immediate")
+        try:
+            yield
+        finally:
+            connection.execute("rollback")
+
+
+def held_count(parley: RunningParley) -> int:
+    text = httpx.get(f"http://127.0.0.1:{parley.ports['TOOLS_PORT']}/metrics").text
+    found = re.search(r"^parley_tool_calls_in_flight_count ([\d.]+)$", text, re.MULTILINE)
+    return int(float(found[1])) if found else 0
+
+
+def lead_count(parley: RunningParley, email: str) -> int:
+    return int(parley.rows("tools.db", "select count(*) from leads where email = ?", email)[0][0])
+
+
 def samples_of(path: Path) -> np.ndarray:
     with wave.open(str(path)) as file:
         return np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
@@ -206,8 +266,6 @@ def loud_ms(path: Path) -> int:
 
 
 def test_the_services_are_ready_and_the_page_tells_how_to_talk(parley: RunningParley) -> None:
-    import httpx
-
     for name in ("GATEWAY_PORT", "SESSION_PORT", "TOOLS_PORT", "NOTIFY_PORT"):
         base = f"http://127.0.0.1:{parley.ports[name]}"
         until_blocking(lambda base=base: httpx.get(f"{base}/readyz").status_code == 200, 10, f"{name} ready")

@@ -24,7 +24,7 @@ def test_the_greeting_is_asked_for_once_upstream_is_configured() -> None:
     d.on(ev.UpstreamConfigured())
     assert d.kinds() == ["WelcomeClient", "SetMicPolicy", "CreateResponse", "ShowState"]
     (create,) = d.only(ef.CreateResponse)
-    assert create == ef.CreateResponse("create_1", 'Greet the caller. Say exactly: "Hello there."', False)
+    assert create == ef.CreateResponse("create_1", 'Greet the caller.\nSay exactly: "Hello there."', False)
 
 
 def test_our_create_that_starts_after_the_caller_spoke_is_cancelled_and_its_items_deleted() -> None:

@@ -61,8 +61,11 @@ def load_up_settings() -> UpSettings:
 
 
 def load_kafka_settings() -> KafkaSettings:
-    """Read how to reach Kafka. Raises ConfigInvalid."""
-    return load_up_settings().kafka
+    """Read how to reach Kafka: as told, else where `parley up` starts the embedded broker. Raises ConfigInvalid."""
+    settings = load_up_settings()
+    if "bootstrap_servers" in settings.kafka.model_fields_set:
+        return settings.kafka
+    return settings.kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{settings.kafka_port}"})
 
 
 def load_ports() -> ServicePorts:

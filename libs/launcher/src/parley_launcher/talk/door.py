@@ -79,7 +79,7 @@ async def _post(tokens_url: str, business: str) -> httpx.Response:
     try:
         # A proxy of the environment is for the internet, never for a gateway given by address.
         async with httpx.AsyncClient(trust_env=False, timeout=TOKEN_DEADLINE_S) as client:
-            return await client.post(tokens_url, json={"business": business})
+            return await client.post(tokens_url, json={"business": business, "channel": "cli"})
     except (httpx.TransportError, httpx.InvalidURL) as wrong:
         why = str(wrong) or type(wrong).__name__
         raise DependencyUnavailable(

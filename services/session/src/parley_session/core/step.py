@@ -185,7 +185,7 @@ def _on_configured(state: SessionState) -> Change:
     state = replace(state, upstream=Ready(), was_welcomed=True)
     config = state.config
     if config.greet_first:
-        words = f' Say exactly: "{config.greeting}"' if config.greeting else ""
+        words = f'\nSay exactly: "{config.greeting}"' if config.greeting else ""
         state = responses.want(
             state, "greeting", instructions=f"Greet the caller.{words}", may_call_tools=False
         )

@@ -16,7 +16,8 @@ from typing import Any
 from parley_session import realtime_codec
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
-from parley_session.core.state import Limits, SessionConfig, ToolTarget, initial
+from parley_session.core.config import Limits, SessionConfig, ToolTarget
+from parley_session.core.state import initial
 from parley_session.core.step import next_deadline_ms, step
 
 HERE = Path(__file__).parent
@@ -78,15 +79,20 @@ def _told(effects: tuple[ef.Effect, ...]) -> str:
     return "; ".join(map(_one, effects))
 
 
-def _one(effect: ef.Effect) -> str:
+def _one(value: Any) -> str:
+    """Return a dataclass with those of its fields that say something."""
     shown = []
-    for field in dataclasses.fields(effect):
-        value = getattr(effect, field.name)
-        if isinstance(value, bytes):
-            value = f"<{len(value)} bytes>"
-        if value != field.default:
-            shown.append(f"{field.name}={value!r}")
-    return f"{type(effect).__name__}({', '.join(shown)})"
+    for field in dataclasses.fields(value):
+        part = getattr(value, field.name)
+        if part is not None and part != field.default:
+            shown.append(f"{field.name}={_part(part)}")
+    return f"{type(value).__name__}({', '.join(shown)})"
+
+
+def _part(part: object) -> str:
+    if isinstance(part, bytes):
+        return f"<{len(part)} bytes>"
+    return _one(part) if dataclasses.is_dataclass(part) else repr(part)
 
 
 def golden_of(path: Path) -> Path:

@@ -5,7 +5,7 @@ The world is played at random; after every step the laws are checked on what the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,7 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fakes.core_driver import MS, Driver, call, message, pcm
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
-from parley_session.core.state import Creating, Idle, Limits, Yielding
+from parley_session.core.config import Limits, TurnTaking
+from parley_session.core.state import Connecting, Creating, Idle, Ready, Yielding
+
+LIMITS = Limits(
+    idle_hangup_ms=None, tool_calls_max=20, tool_rounds_max=4, session_max_ms=10**9, rollover_ms=None
+)
 
 
 @dataclass
@@ -44,7 +49,10 @@ class World(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.d = Driver(limits=Limits(idle_hangup_ms=None, tool_calls_max=20, tool_rounds_max=4))
+        self.barge_in = "instant"
+        self.is_up = True
+        self.replay_due = False
+        self.d = Driver(limits=LIMITS)
         self.serial = 0
         self.active: Answering | None = None
         self.creates: list[str] = []
@@ -66,6 +74,8 @@ class World(RuleBasedStateMachine):
         self.requested: list[str] = []
         self.dead: set[str] = set()
         self.ends = 0
+        self.seeded: set[str] = set()
+        self.seeded_calls: set[str] = set()
 
     def fresh(self, kind: str) -> str:
         self.serial += 1
@@ -81,7 +91,9 @@ class World(RuleBasedStateMachine):
     def judge(self, effect: ef.Effect) -> None:
         match effect:
             case ef.CreateResponse():
-                assert self.speaking is None, "nothing is asked while the caller speaks"
+                assert self.is_up, "nothing is asked of an upstream that is away"
+                dismissed = self.speaking in self.d.state.dismissed
+                assert self.speaking is None or dismissed, "nothing is asked while the caller speaks"
                 self.creates.append(effect.create_id)
             case ef.CancelResponse():
                 self.cancel(effect.response_id)
@@ -101,11 +113,19 @@ class World(RuleBasedStateMachine):
             case ef.RequestTool():
                 assert self.calls.get(effect.call_id) == "completed", "only complete calls are run"
                 self.requested.append(effect.call_id)
+            case ef.AddToolCall():
+                self.seeded_calls.add(effect.call_id)
+            case ef.AddToolOutput() if not self.is_new_output(effect):
+                self.seeded.add(effect.call_id)
             case ef.AddToolOutput():
                 self.outputs[effect.call_id] = self.outputs.get(effect.call_id, 0) + 1
                 assert self.outputs[effect.call_id] == 1, "a call gets one output"
             case ef.EndSession():
                 self.ends += 1
+
+    def is_new_output(self, effect: ef.AddToolOutput) -> bool:
+        """Tell an answer from one that is put back into a new connection."""
+        return effect.call_id not in self.outputs and effect.call_id not in self.seeded_calls
 
     def cancel(self, response_id: str) -> None:
         if self.active is not None and self.active.id == response_id:
@@ -127,6 +147,9 @@ class World(RuleBasedStateMachine):
         self.truncated.add(effect.item_id)
 
     def delete(self, item_id: str) -> None:
+        if item_id.startswith("U"):
+            assert item_id in self.d.state.dismissed, "of the caller's items only coughs are deleted"
+            return
         assert item_id in self.done_items, "an item is deleted only after it is done"
         assert item_id not in self.deleted, "an item is deleted once"
         assert item_id not in self.truncated
@@ -136,11 +159,40 @@ class World(RuleBasedStateMachine):
 
     # -- upstream ---------------------------------------------------------------------------------
 
-    @initialize()
-    def opens(self) -> None:
+    @initialize(barge_in=st.sampled_from(["instant", "instant", "confirm", "off"]))
+    def opens(self, barge_in: str) -> None:
+        self.barge_in = barge_in
+        self.d = Driver(limits=LIMITS, turn_taking=TurnTaking(barge_in=barge_in))  # type: ignore[arg-type]
         self.tell(ev.UpstreamOpened("sess", "model"), ev.UpstreamConfigured())
 
-    @precondition(lambda self: self.creates)
+    @precondition(lambda self: self.is_up)
+    @rule(code=st.sampled_from([1001, 1006, 1011]))
+    def upstream_is_lost(self, code: int) -> None:
+        self.is_up = False
+        self.active = None
+        self.creates = []
+        self.speaking = None
+        self.auto_due = False
+        self.tell(ev.UpstreamLost(code, ""))
+
+    @precondition(lambda self: not self.is_up)
+    @rule()
+    def upstream_comes_back(self) -> None:
+        while not isinstance(self.d.state.upstream, Connecting):
+            for effect in self.d.wait(500):
+                self.judge(effect)
+            if self.d.state.is_over:
+                return
+        self.is_up = True
+        self.creates = []
+        self.seeded.clear()
+        self.tell(ev.UpstreamOpened("again", "model"), ev.UpstreamConfigured())
+        assert isinstance(self.d.state.upstream, Ready)
+        pending = {c.call_id for c in self.d.state.calls}
+        unanswered = {c for c in self.calls if c in self.seeded_calls and c not in self.seeded}
+        assert unanswered <= pending, "what was answered is put back with its answer"
+
+    @precondition(lambda self: self.creates and self.is_up)
     @rule()
     def upstream_takes_a_create(self) -> None:
         create = self.creates.pop(0)
@@ -212,21 +264,22 @@ class World(RuleBasedStateMachine):
             reason = {"failed": "rate_limit_exceeded", "incomplete": "max_output_tokens"}.get(status, "")
             self.tell(ev.ResponseEnded(active.id, status, reason))  # type: ignore[arg-type]
 
+    @precondition(lambda self: self.is_up)
     @rule(item=st.sampled_from(["A1", "A2", "R9"]))
     def upstream_sends_something_foreign(self, item: str) -> None:
         before = self.d.state
         effects = self.d.on(
             ev.ItemTruncated(item, 5), ev.ItemDeleted(item), ev.UpstreamNoted("rate_limits.updated")
         )
-        assert (effects, self.d.state) == ((), before)
+        assert (effects, self.d.state) == ((), replace(before, upstream_heard_ms=self.d.now_ms))
 
     # -- the caller -------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.speaking is None)
+    @precondition(lambda self: self.speaking is None and self.is_up)
     @rule()
     def caller_begins_to_speak(self) -> None:
         self.speaking = self.fresh("U")
-        if self.active is not None:
+        if self.active is not None and self.barge_in == "instant":
             self.active.cancelled_by = self.active.cancelled_by or "turn_detected"
         self.auto_due = False
         self.tell(ev.CallerSpeechStarted(self.speaking, 0))
@@ -236,9 +289,13 @@ class World(RuleBasedStateMachine):
     def caller_stops_speaking(self) -> None:
         item, self.speaking = self.speaking, None
         assert item is not None
-        self.auto_due = True
+        self.auto_due = self.barge_in == "instant"
         self.tell(ev.CallerSpeechStopped(item, 0), ev.CallerAudioCommitted(item, None))
         self.tell(ev.ItemAdded(ev.UpstreamItem(item, "message", "user"), None))
+
+    @rule(is_loud=st.booleans())
+    def caller_gets_loud_or_quiet(self, is_loud: bool) -> None:
+        self.tell(ev.CallerLevelChanged(is_loud))
 
     @rule(text=st.sampled_from(["hello", "and another thing", "  "]))
     def caller_types(self, text: str) -> None:
@@ -322,7 +379,7 @@ class World(RuleBasedStateMachine):
             assert 0 <= entry.played <= entry.received <= entry.sent
         for call_id, status in self.calls.items():
             pending = any(c.call_id == call_id for c in state.calls)
-            answered = self.outputs.get(call_id, 0)
+            answered = sum(i.role == "tool_output" and i.call_id == call_id for i in state.history)
             assert state.is_over or pending + answered == 1, "a call waits or is answered"
             assert not (pending and status != "completed")
 

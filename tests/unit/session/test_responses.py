@@ -7,7 +7,8 @@ import pytest
 from fakes.core_driver import Driver, call
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
-from parley_session.core.state import Active, Cancelling, Creating, Idle, Limits
+from parley_session.core.config import Limits
+from parley_session.core.state import Active, Cancelling, Creating, Idle
 
 
 def greeted() -> tuple[Driver, str]:
@@ -114,7 +115,7 @@ def test_a_server_error_is_tried_once_more_and_then_told() -> None:
     assert [(e.code, e.fatal) for e in d.only(ef.ShowError)] == [("upstream_server_error", False)]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("code", ["insufficient_quota", "invalid_api_key", "session_expired"])
+@pytest.mark.parametrize("code", ["insufficient_quota", "invalid_api_key", "invalid_model"])
 def test_what_cannot_get_better_ends_the_session_with_a_clear_code(code: str) -> None:
     d = Driver().start()
     d.on(ev.UpstreamRefused("invalid_request_error", code, "no"))
@@ -143,12 +144,15 @@ def test_creates_queue_while_a_response_is_active_and_coalesce() -> None:
     assert len(d.state.creates) == 0
 
 
-def test_an_unconfigured_upstream_is_given_up_after_its_time() -> None:
+def test_an_unconfigured_upstream_is_dialled_again_and_given_up_after_its_time() -> None:
     d = Driver()
     d.on(ev.UpstreamOpened("s", "m"))
-    d.wait(10_000)
+    d.wait(7_500)
+    assert not d.state.is_over
+    assert ef.OpenUpstream() in d.did
+    d.wait(2_000)
     (end,) = d.only(ef.EndSession)
-    assert (end.reason, end.code) == ("failed", "upstream_timed_out")  # type: ignore[union-attr]
+    assert (end.reason, end.code) == ("failed", "upstream_lost")  # type: ignore[union-attr]
 
 
 def test_silence_ends_the_session_but_not_while_the_agent_speaks_or_a_tool_runs() -> None:
@@ -168,7 +172,8 @@ def test_silence_ends_the_session_but_not_while_the_agent_speaks_or_a_tool_runs(
         (ev.CallerHungUp(), "caller"),
         (ev.LinkLost("lost"), "lost"),
         (ev.LinkLost("drained"), "drained"),
-        (ev.UpstreamLost(1006, ""), "failed"),
+        (ev.OperatorEnded(), "operator"),
+        (ev.UpstreamLost(3000, "invalid_request_error.invalid_api_key"), "failed"),
         (ev.ShellFailed("overloaded", ""), "failed"),
     ],
 )

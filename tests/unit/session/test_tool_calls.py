@@ -5,7 +5,7 @@ from __future__ import annotations
 from fakes.core_driver import Driver, call, message
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
-from parley_session.core.state import Limits
+from parley_session.core.config import Limits
 
 
 def called(*items: ev.UpstreamItem, **config: object) -> Driver:

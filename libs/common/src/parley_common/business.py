@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import time
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -26,8 +26,10 @@ from pydantic import (
     model_validator,
 )
 
+from parley_common import models, yaml_source
 from parley_common.contracts.facts import BY_TYPE
 from parley_common.errors import ConfigInvalid
+from parley_common.own_tools import HttpTool, McpServer
 
 PROMPT_WORDS_MAX = 500
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -50,6 +52,12 @@ class Agent(Part):
     greeting: str | None = None
     """Spoken first when ``greet_first``; null leaves the words to the model."""
     greet_first: bool = True
+    filler: str = Field(default="One moment, please.", max_length=200)
+    """Said while a slow tool runs, where ``parley render`` has made audio of it."""
+    apology: str = Field(
+        default="I am sorry, I cannot go on just now. Please try again in a few minutes.", max_length=300
+    )
+    """Said when the model cannot be reached any more, where ``parley render`` has made audio of it."""
 
 
 class ServerVad(Part):
@@ -68,6 +76,19 @@ class SemanticVad(Part):
     eagerness: Literal["auto", "low", "medium", "high"] = "auto"
 
 
+class PushToTalk(Part):
+    """No turn detection: the client's key marks turns."""
+
+    type: Literal["none"]
+
+
+class RetentionRatio(Part):
+    """How much of a full context upstream keeps."""
+
+    type: Literal["retention_ratio"] = "retention_ratio"
+    retention_ratio: float = Field(gt=0, le=1)
+
+
 class Transcription(Part):
     """How the caller's words are written down."""
 
@@ -83,12 +104,30 @@ class Voice(Part):
     """Null: the deployment's default model."""
     voice: str = "marin"
     speed: float = Field(default=1.0, ge=0.25, le=1.5)
-    turn_detection: Annotated[ServerVad | SemanticVad, Field(discriminator="type")] = ServerVad()
+    turn_detection: Annotated[ServerVad | SemanticVad | PushToTalk, Field(discriminator="type")] = ServerVad()
     barge_in: Literal["instant", "confirm", "off"] = "instant"
+    """``confirm``: a cough pauses the agent, speech takes the floor. ``off``: the agent always finishes."""
+    min_speech_ms: int = Field(default=350, ge=100, le=2_000)
+    """With ``confirm``: caller sound shorter than this is a cough."""
     transcription: Transcription | None = Transcription()
     noise_reduction: Literal["near_field", "far_field"] | None = None
     reasoning_effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
     """Null: not sent. Only 2.x models take one."""
+    truncation: Literal["auto", "disabled"] | RetentionRatio | None = None
+    """What upstream does with a full context; null: its own default."""
+    max_output_tokens: int | None = Field(default=None, ge=1, le=4_096)
+    """Of one response; null: no limit."""
+
+    @model_validator(mode="after")
+    def _models_are_there(self) -> Voice:
+        today = datetime.now(UTC).date()
+        named = [self.model, self.transcription.model if self.transcription else None]
+        gone = [why for name in named if name and (why := models.retired(name, today))]
+        if gone:
+            raise ValueError("; ".join(gone))
+        if self.reasoning_effort and self.model and not models.takes_effort(self.model):
+            raise ValueError(f"reasoning_effort: {self.model} takes none, only 2.x models do")
+        return self
 
 
 class SessionLimits(Part):
@@ -98,6 +137,15 @@ class SessionLimits(Part):
     idle_nudge_s: int | None = Field(default=None, ge=5)
     idle_hangup_s: int | None = Field(default=120, ge=10)
     tool_calls_max: int = Field(default=50, ge=1)
+    filler_after_ms: int | None = Field(default=1_200, ge=200)
+    """How long a tool may take before the agent says its filler; null: never."""
+    tokens_max: int | None = Field(default=None, ge=1_000)
+    usd_max: float | None = Field(default=None, gt=0)
+    """What one session may use; at four fifths of it the agent is told to wrap up."""
+    usd_per_day: float | None = Field(default=None, gt=0)
+    """What all sessions of a day (UTC) may cost together; new ones are refused after that."""
+    sessions_max: int | None = Field(default=None, ge=1)
+    """How many sessions of this business may run at once on all replicas; null: as many as there is room for."""
 
 
 class Consent(Part):
@@ -190,7 +238,9 @@ class BusinessConfig(Part):
     agent: Agent
     voice: Voice = Voice()
     tools: tuple[str, ...] = ()
-    """``tool`` of our own tool service, or ``service.tool``."""
+    """``tool`` of our own tool service, or ``service.tool``. What the two lists below declare is added."""
+    http_tools: tuple[HttpTool, ...] = ()
+    mcp_tools: tuple[McpServer, ...] = ()
     hours: Hours = Hours()
     limits: SessionLimits = SessionLimits()
     consent: Consent = Consent()
@@ -216,6 +266,17 @@ class BusinessConfig(Part):
             raise ValueError("a tool is named twice")
         return tools
 
+    @model_validator(mode="after")
+    def _own_tools_are_offered(self) -> BusinessConfig:
+        own = self.own_tools
+        for name in own:
+            if own.count(name) > 1 or any(tool.rpartition(".")[2] == name for tool in self.tools):
+                raise ValueError(
+                    f"two tools are called {name!r}: http_tools and mcp_tools need names of their own"
+                )
+        object.__setattr__(self, "tools", (*self.tools, *own))
+        return self
+
     @field_validator("routes")
     @classmethod
     def _routes_have_own_names(cls, routes: tuple[Route, ...]) -> tuple[Route, ...]:
@@ -223,6 +284,12 @@ class BusinessConfig(Part):
         if len(set(names)) != len(names):
             raise ValueError("two routes share a name")
         return routes
+
+    @property
+    def own_tools(self) -> tuple[str, ...]:
+        """Return the names of the tools that this business declares itself."""
+        of_servers = (tool.own_name for server in self.mcp_tools for tool in server.tools)
+        return (*(tool.name for tool in self.http_tools), *of_servers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +328,7 @@ class Business:
         path = self.folder / "data" / name
         try:
             return yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as wrong:
+        except (OSError, ValueError, yaml.YAMLError) as wrong:
             raise ConfigInvalid(f"{path}: {wrong}") from wrong
 
 
@@ -285,6 +352,27 @@ def load_all(root: Path) -> dict[str, Business]:
     return {business.name: business for business in map(load, folders)}
 
 
+def load_changed(root: Path, known: dict[str, Business]) -> tuple[dict[str, Business], list[str]]:
+    """Read the businesses under ``root`` again: what did not change is the same object as in ``known``.
+
+    One that is wrong now stays as it was known; the second value says what is wrong, one line each.
+    """
+    found: dict[str, Business] = {}
+    mistakes: list[str] = []
+    for folder in sorted(path.parent for path in root.glob("*/business.yaml")):
+        before = known.get(folder.name)
+        try:
+            unchanged = before is not None and before.version == _version(folder)
+            business = before if before is not None and unchanged else load(folder)
+        except (ConfigInvalid, OSError) as wrong:
+            mistakes.append(str(wrong))
+            if before is None:
+                continue
+            business = before
+        found[business.name] = business
+    return found, mistakes
+
+
 def check(folder: Path) -> list[Finding]:
     """Return everything wrong with a business, in the order of its files and lines."""
     return sorted(_read(folder)[2], key=lambda finding: (str(finding.file), finding.line))
@@ -294,9 +382,6 @@ def _read(folder: Path) -> tuple[BusinessConfig | None, str, list[Finding]]:
     findings: list[Finding] = []
     prompt = _read_prompt(folder / "prompt.md", findings)
     config = _read_config(folder / "business.yaml", findings)
-    if config and config.name != folder.name:
-        message = f"name is {config.name!r} but the folder is {folder.name!r}"
-        findings.append(Finding("error", folder / "business.yaml", 1, message))
     return config, prompt, findings
 
 
@@ -317,28 +402,46 @@ def _read_prompt(path: Path, findings: list[Finding]) -> str:
 
 def _read_config(path: Path, findings: list[Finding]) -> BusinessConfig | None:
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, yaml.SafeLoader)
-        raw = yaml.safe_load(text)
+        node, raw = yaml_source.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as wrong:
         findings.append(Finding("error", path, 0, f"cannot be read: {wrong}"))
         return None
-    except yaml.YAMLError as wrong:
+    except (yaml.YAMLError, ValueError) as wrong:
         mark = getattr(wrong, "problem_mark", None)
         problem = getattr(wrong, "problem", None) or str(wrong)
         findings.append(Finding("error", path, mark.line + 1 if mark else 0, f"not YAML: {problem}"))
         return None
+    for key, line in yaml_source.repeated_keys(node):
+        findings.append(Finding("error", path, line, f"{key}: stands here twice"))
+    name = raw.get("name") if isinstance(raw, dict) else None
+    if isinstance(name, str) and name != path.parent.name:
+        message = f"name is {name!r} but the folder is {path.parent.name!r}"
+        findings.append(Finding("error", path, line_of(node, ("name",)), message))
     try:
-        return BusinessConfig.model_validate(raw)
+        config = BusinessConfig.model_validate(raw)
     except ValidationError as wrong:
         for fault in wrong.errors(include_url=False, include_context=False):
             where = ".".join(str(part) for part in fault["loc"])
             message = f"{where}: {fault['msg']}" if where else fault["msg"]
-            findings.append(Finding("error", path, _line_of(node, fault["loc"]), message))
+            findings.append(Finding("error", path, line_of(node, fault["loc"]), message))
         return None
+    findings += _retiring(config, path, node)
+    return config
 
 
-def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+def _retiring(config: BusinessConfig, path: Path, node: yaml.Node | None) -> list[Finding]:
+    today, voice = datetime.now(UTC).date(), config.voice
+    named: list[tuple[tuple[str, ...], str | None]] = [(("voice", "model"), voice.model)]
+    if voice.transcription:
+        named.append((("voice", "transcription", "model"), voice.transcription.model))
+    return [
+        Finding("warning", path, line_of(node, place), why)
+        for place, name in named
+        if name and (why := models.retiring(name, today))
+    ]
+
+
+def line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
     """Return the 1-based line of the deepest part of ``location`` that stands in the file."""
     line = node.start_mark.line + 1 if node else 0
     for part in location:

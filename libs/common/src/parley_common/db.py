@@ -9,6 +9,7 @@ Law: a database that cannot be reached is DependencyUnavailable, never a failed 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -32,6 +34,9 @@ from parley_common.errors import ConfigInvalid, DependencyUnavailable
 SQLITE_BUSY_MS = 10_000
 POOL_WAIT_S = 10
 CONNECT_S = 5
+_TROUBLE = (OSError, TimeoutError, DBAPIError, PoolExhausted)
+_AWAY_STATES = ("08", "25006", "53", "57P", "58")
+"""PostgreSQL's codes for a lost connection, a standby, exhausted resources, starting or stopping, a broken disk."""
 
 
 class Database:
@@ -72,7 +77,7 @@ class Database:
         try:
             async with self._sessions() as session, session.begin():
                 yield session
-        except (OSError, TimeoutError, DBAPIError) as wrong:
+        except _TROUBLE as wrong:
             if is_unavailable(wrong):
                 raise DependencyUnavailable(f"the {self.schema} database: {type(wrong).__name__}") from wrong
             raise
@@ -89,7 +94,7 @@ class Database:
                 await self._prepare(connection)
                 await connection.run_sync(_upgrade, script_location, self.schema)
                 await connection.commit()
-        except (OSError, TimeoutError, DBAPIError) as wrong:
+        except _TROUBLE as wrong:
             if is_unavailable(wrong):
                 raise DependencyUnavailable(f"the {self.schema} database: {type(wrong).__name__}") from wrong
             raise
@@ -108,17 +113,17 @@ class Database:
 
 def is_unavailable(wrong: BaseException) -> bool:
     """Tell whether an error means that the database is away or busy, and not that we asked it nonsense."""
-    if isinstance(wrong, (OSError, TimeoutError, InterfaceError)):
+    if isinstance(wrong, (OSError, TimeoutError, InterfaceError, PoolExhausted)):
         return True
-    if isinstance(wrong, DBAPIError) and wrong.connection_invalidated:
+    if not isinstance(wrong, DBAPIError):
+        return False
+    # SQLite reports a busy or full disk and a misspelt table by the same class; only its code tells them apart.
+    sqlite_code = getattr(wrong.orig, "sqlite_errorcode", None)
+    if sqlite_code is not None:
+        return isinstance(wrong, OperationalError) and sqlite_code & 0xFF != sqlite3.SQLITE_ERROR
+    if wrong.connection_invalidated or isinstance(wrong, OperationalError):
         return True
-    if isinstance(wrong, OperationalError):
-        return True
-    cause = type(getattr(wrong, "orig", None)).__name__ + str(getattr(wrong, "orig", ""))
-    return any(
-        word in cause
-        for word in ("CannotConnectNow", "AdminShutdown", "ConnectionDoesNotExist", "TooManyConnections")
-    )
+    return str(getattr(wrong.orig, "sqlstate", "") or "").startswith(_AWAY_STATES)
 
 
 def run_migrations(metadata: MetaData) -> None:
@@ -134,7 +139,8 @@ def run_migrations(metadata: MetaData) -> None:
 
 def _upgrade(connection: Connection, script_location: Path, schema: str) -> None:
     config = Config()
-    config.set_main_option("script_location", str(script_location))
+    # The option is interpolated: a per cent sign in a path would be read as the beginning of a name.
+    config.set_main_option("script_location", str(script_location).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     config.attributes["schema"] = schema

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 
 from parley_common.contracts.record import Record
 from parley_common.contracts.topics import Topic
@@ -26,6 +32,7 @@ from parley_common.settings import KafkaSettings
 
 REQUEST_MS = 10_000
 PUBLISH_MS = 8_000
+CLOSE_MS = 1_000
 MAX_POLL_MS = 300_000
 POLL_MS = 200
 
@@ -79,16 +86,60 @@ def make_consumer(
 
 
 class Publisher:
-    """An idempotent producer. ``publish`` returns once the broker has the record on all in-sync replicas."""
+    """An idempotent producer. ``publish`` returns once the broker has the record on all in-sync replicas.
+
+    A record that the broker itself refuses leaves a hole in the producer's sequence numbers, and the broker then
+    refuses everything after it on that partition; so the producer is replaced, which starts a new sequence.
+    A refusal is the broker's word on a whole batch. Records over 16 KiB travel alone, so no topic may have a lower
+    limit than that.
+    """
 
     def __init__(self, settings: KafkaSettings, *, client_id: str, linger_ms: int = 0) -> None:
         self._options = client_options(settings)
         self._client_id = client_id
         self._linger_ms = linger_ms
         self._producer: AIOKafkaProducer | None = None
+        self._renewing = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect. Raises DependencyUnavailable."""
+        self._producer = await self._connected()
+
+    async def publish(self, record: Record) -> None:
+        """Write one record and wait for its acknowledgement.
+
+        Raises:
+            DependencyUnavailable: the broker did not take it in time; it may or may not be there.
+            InvalidRecord: no broker will ever take it (too large, or for a partition that does not exist).
+        """
+        producer = self._producer
+        if producer is None:
+            raise DependencyUnavailable("the Kafka producer is not connected")
+        try:
+            async with asyncio.timeout(PUBLISH_MS / 1000):
+                acknowledged = await self._enqueue(producer, record)
+                try:
+                    await acknowledged
+                except KafkaError as wrong:
+                    if not is_connection_trouble(wrong):
+                        await self._renew(producer)
+                    raise
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as wrong:
+            raise InvalidRecord(
+                f"a record for {record.topic} is too large", code="record_too_large"
+            ) from wrong
+        except (KafkaError, OSError, TimeoutError) as wrong:
+            raise DependencyUnavailable(
+                f"Kafka did not take a record for {record.topic}: {type(wrong).__name__}"
+            ) from wrong
+
+    async def aclose(self) -> None:
+        """Flush what is under way, for as long as a publish may take, and disconnect."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await _stop(producer)
+
+    async def _connected(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             client_id=self._client_id,
             enable_idempotence=True,
@@ -103,41 +154,49 @@ class Publisher:
             raise DependencyUnavailable(
                 f"Kafka at {self._options['bootstrap_servers']} does not answer"
             ) from wrong
-        self._producer = producer
-
-    async def publish(self, record: Record) -> None:
-        """Write one record and wait for its acknowledgement.
-
-        Raises:
-            DependencyUnavailable: the broker did not take it in time; it may or may not be there.
-            InvalidRecord: no broker will ever take it (too large).
-        """
-        producer = self._producer
-        if producer is None:
-            raise DependencyUnavailable("the Kafka producer is not connected")
-        try:
-            async with asyncio.timeout(PUBLISH_MS / 1000):
-                await producer.send_and_wait(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    partition=record.partition,
-                    headers=list(record.headers),
-                )
-        except MessageSizeTooLargeError as wrong:
-            raise InvalidRecord(
-                f"a record for {record.topic} is too large", code="record_too_large"
-            ) from wrong
-        except (KafkaError, OSError, TimeoutError) as wrong:
-            raise DependencyUnavailable(
-                f"Kafka did not take a record for {record.topic}: {type(wrong).__name__}"
-            ) from wrong
-
-    async def aclose(self) -> None:
-        """Flush what is under way and disconnect."""
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
+        except BaseException:
             await producer.stop()
+            raise
+        return producer
+
+    @staticmethod
+    async def _enqueue(producer: AIOKafkaProducer, record: Record) -> Awaitable[Any]:
+        if record.partition is not None:
+            known = await producer.partitions_for(record.topic)
+            if record.partition not in known:
+                raise InvalidRecord(
+                    f"{record.topic} has no partition {record.partition}", code="unknown_partition"
+                )
+        acknowledged: Awaitable[Any] = await producer.send(
+            record.topic,
+            value=record.value,
+            key=record.key,
+            partition=record.partition,
+            headers=list(record.headers),
+        )
+        return acknowledged
+
+    async def _renew(self, broken: AIOKafkaProducer) -> None:
+        """Put a new producer in the place of ``broken``; of many callers the first does it."""
+        async with self._renewing:
+            if self._producer is not broken:
+                return
+            log.warning("kafka.producer_replaced", client_id=self._client_id)
+            self._producer = await self._connected()
+        await _stop(broken)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Disconnect. aiokafka flushes without end while the broker is away, so the flush has a deadline here."""
+    try:
+        async with asyncio.timeout(PUBLISH_MS / 1000):
+            await producer.stop()
+    except TimeoutError:
+        log.warning("kafka.unsent_at_close")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_MS / 1000):
+                await producer._sender.close()  # noqa: SLF001 - the interrupted stop() has left it running
+        await producer.client.close()
 
 
 async def connect(

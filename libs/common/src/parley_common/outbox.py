@@ -5,6 +5,9 @@ that lasts until commit; so rows of one aggregate get ids in the order of their 
 order. The relay publishes the rows of one aggregate one after the other, each after its predecessor's
 acknowledgement, different aggregates side by side.
 
+A row that no broker will ever take blocks its own aggregate alone: it is logged, counted and tried again now
+and then, for a limit may be raised.
+
 Law: at least once, in order per key; a row is marked only after the broker acknowledged it.
 """
 
@@ -41,14 +44,20 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session
 
 from parley_common.contracts.record import Fact, Record, fact_record
 from parley_common.db import Database
-from parley_common.errors import DependencyUnavailable
-from parley_common.telemetry import Gauge, current_traceparent
+from parley_common.errors import DependencyUnavailable, InvalidRecord
+from parley_common.telemetry import Counter, Gauge, current_traceparent
 
 SHARDS = 16
 """Hash shards that relays share out by advisory lock; more relays than this are idle."""
+PRESENCE = SHARDS
+"""Beside the shards' locks: each relay holds this one shared, so that they can count each other."""
+REFUSED_RETRY_MS = 300_000
+REFUSED_MAX = 1_000
+"""Aggregates that are passed over because of a refused row; of more, the longest known are tried again."""
 BATCH_ROWS = 200
 SENT_KEPT_H = 24
 
@@ -56,7 +65,17 @@ log = structlog.get_logger("outbox")
 Publish = Callable[[Record], Awaitable[None]]
 
 OUTBOX_AGE_S = Gauge("parley_outbox_age_s", "Age of the oldest unsent fact", ["outbox"])
-OUTBOX_UNSENT = Gauge("parley_outbox_unsent_count", "Facts not yet acknowledged by the broker", ["outbox"])
+OUTBOX_UNSENT = Gauge(
+    "parley_outbox_unsent_count", "Unsent facts in hand; a full batch means that more wait", ["outbox"]
+)
+OUTBOX_BLOCKED = Gauge(
+    "parley_outbox_blocked_count",
+    "Leads, cases and sessions whose facts wait behind a refused one",
+    ["outbox"],
+)
+OUTBOX_REFUSED = Counter(
+    "parley_outbox_refused", "Times a fact was refused as one no broker will take", ["outbox", "code"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,24 +166,45 @@ class Outbox:
                 created_at=now,
             )
         )
-        event.listen(session.sync_session, "after_commit", self._after_commit, once=True)
+        event.listen(session.sync_session, "after_commit", self._after_commit)
 
-    def _after_commit(self, _session: Any) -> None:
+    def _after_commit(self, session: Session) -> None:
+        if session.in_nested_transaction():
+            return  # a savepoint: nobody else can see its rows yet
         for wake in self._listeners:
             wake()
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of the rows of one aggregate: the ids acknowledged, and the error that ended it early."""
+
+    sent: tuple[int, ...]
+    aggregate_id: str
+    wrong: Exception | None = None
 
 
 class Relay:
     """Publishes an outbox. Run one per process; on PostgreSQL they share the shards by advisory lock."""
 
     def __init__(
-        self, database: Database, tables: OutboxTables, publish: Publish, *, name: str, poll_ms: int = 1_000
+        self,
+        database: Database,
+        tables: OutboxTables,
+        publish: Publish,
+        *,
+        name: str,
+        poll_ms: int = 1_000,
+        refused_retry_ms: int = REFUSED_RETRY_MS,
     ) -> None:
         self._database = database
         self._rows = tables.rows
         self._publish = publish
         self._name = name
         self._poll_ms = poll_ms
+        self._refused_retry = timedelta(milliseconds=refused_retry_ms)
+        self._refused_until: dict[str, datetime] = {}
+        self._backoff_ms = 0
         self._wake = asyncio.Event()
         self._next_prune = datetime.min.replace(tzinfo=UTC)
 
@@ -174,34 +214,42 @@ class Relay:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until ``stop``, then once more, so that a graceful stop leaves nothing that could be sent."""
-        backoff_ms = 0
         while not stop.is_set():
             try:
                 async with self._database.engine.connect() as owner:
                     await self._run_as_owner(owner, stop)
             except (DependencyUnavailable, OSError, TimeoutError) as wrong:
-                backoff_ms = min(10_000, max(250, backoff_ms * 2))
-                log.warning(
-                    "outbox.waiting", outbox=self._name, cause=type(wrong).__name__, backoff_ms=backoff_ms
-                )
-                await _sleep_or_stop(stop, backoff_ms)
+                log.warning("outbox.waiting", outbox=self._name, cause=type(wrong).__name__, **self._next())
+                await _sleep_or_stop(stop, self._backoff_ms)
             except Exception as wrong:  # noqa: BLE001 - the database driver's own errors: the relay must outlive them
-                backoff_ms = min(10_000, max(250, backoff_ms * 2))
-                log.error(
-                    "outbox.failed", outbox=self._name, cause=type(wrong).__name__, backoff_ms=backoff_ms
-                )
-                await _sleep_or_stop(stop, backoff_ms)
+                log.error("outbox.failed", outbox=self._name, cause=type(wrong).__name__, **self._next())
+                await _sleep_or_stop(stop, self._backoff_ms)
+
+    def _next(self) -> dict[str, int]:
+        self._backoff_ms = min(10_000, max(250, self._backoff_ms * 2))
+        return {"backoff_ms": self._backoff_ms}
 
     async def _run_as_owner(self, owner: AsyncConnection, stop: asyncio.Event) -> None:
-        """Hold the shard locks on ``owner`` (they are freed with its connection) and publish what they cover."""
-        if not self._database.is_sqlite:
-            owner = await owner.execution_options(isolation_level="AUTOCOMMIT")
+        """Hold the shard locks on ``owner`` and publish what they cover."""
+        if self._database.is_sqlite:
+            await self._publish_until(owner, stop)
+            return
+        try:
+            await self._publish_until(await owner.execution_options(isolation_level="AUTOCOMMIT"), stop)
+        finally:
+            # Back in the pool, the idle connection would keep the locks and nobody could publish.
+            await owner.invalidate()
+
+    async def _publish_until(self, owner: AsyncConnection, stop: asyncio.Event) -> None:
         held: tuple[int, ...] = ()
+        if not self._database.is_sqlite:
+            await self._ask(owner, "SELECT pg_try_advisory_lock_shared(:space, :lock)", PRESENCE)
         while True:
             last = stop.is_set()
             self._wake.clear()
             held = await self._claim(owner, held)
             sent = await self.publish_batch(held)
+            self._backoff_ms = 0
             if last:
                 return
             if sent < BATCH_ROWS:
@@ -209,58 +257,97 @@ class Relay:
                 await self._wait(stop)
 
     async def _claim(self, owner: AsyncConnection, held: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shards that are ours now: a fair share of them, given up and taken between batches only.
+
+        A lost connection has lost its locks; it fails here, before anything is published.
+        """
         if self._database.is_sqlite:
             return tuple(range(SHARDS))
-        claimed = list(held)
+        relays = await self._ask(owner, _COUNT_RELAYS, PRESENCE)
+        share = -(-SHARDS // max(1, relays))
+        for shard in held[share:]:
+            await self._ask(owner, "SELECT pg_advisory_unlock(:space, :lock)", shard)
+        claimed = list(held[:share])
         for shard in range(SHARDS):
-            if shard not in held:
-                query = text("SELECT pg_try_advisory_lock(:space, :shard)")
-                space = zlib.crc32(f"outbox:{self._database.schema}".encode()) & 0x7FFFFFFF
-                if (await owner.execute(query, {"space": space, "shard": shard})).scalar_one():
-                    claimed.append(shard)
-        if held and len(claimed) == len(held):
-            await owner.execute(
-                text("SELECT 1")
-            )  # a lost connection has lost its locks: find out before publishing
+            if len(claimed) >= share:
+                break
+            if shard not in held and await self._ask(
+                owner, "SELECT pg_try_advisory_lock(:space, :lock)", shard
+            ):
+                claimed.append(shard)
         return tuple(claimed)
 
+    async def _ask(self, owner: AsyncConnection, question: str, lock: int) -> int:
+        space = zlib.crc32(f"outbox:{self._database.schema}".encode()) & 0x7FFFFFFF
+        return int((await owner.execute(text(question), {"space": space, "lock": lock})).scalar_one())
+
     async def publish_batch(self, shards: Sequence[int]) -> int:
-        """Publish the oldest unsent rows of ``shards``; returns how many the broker acknowledged."""
-        rows = self._rows
-        async with self._database.begin() as session:
-            query = (
-                select(rows)
-                .where(rows.c.sent_at.is_(None), rows.c.shard.in_(list(shards)))
-                .order_by(rows.c.id)
-                .limit(BATCH_ROWS)
-            )
-            batch = (await session.execute(query)).mappings().all()
+        """Publish the oldest unsent rows of ``shards``; returns how many the broker acknowledged.
+
+        Whatever happens to one aggregate, what was acknowledged of it and of the others is marked.
+        """
+        batch = await self._oldest_unsent(shards)
         self._measure(batch)
         if not batch:
             return 0
         by_aggregate = groupby(
             sorted(batch, key=lambda row: (row["aggregate_id"], row["seq"])), lambda row: row["aggregate_id"]
         )
-        results = await asyncio.gather(*(self._publish_in_order(list(group)) for _, group in by_aggregate))
-        sent = [row_id for ids, _ in results for row_id in ids]
+        outcomes = await asyncio.gather(
+            *(self._publish_in_order(name, list(group)) for name, group in by_aggregate)
+        )
+        sent = [row_id for outcome in outcomes for row_id in outcome.sent]
         if sent:
+            rows = self._rows
             async with self._database.begin() as session:
                 await session.execute(update(rows).where(rows.c.id.in_(sent)).values(sent_at=func.now()))
-        for _, wrong in results:
-            if wrong is not None:
-                raise wrong
+        for outcome in outcomes:
+            if isinstance(outcome.wrong, InvalidRecord):
+                self._pass_over(outcome.aggregate_id, outcome.wrong)
+        for outcome in outcomes:
+            if outcome.wrong is not None and not isinstance(outcome.wrong, InvalidRecord):
+                raise outcome.wrong
         return len(sent)
 
-    async def _publish_in_order(self, rows: Sequence[Any]) -> tuple[list[int], Exception | None]:
+    async def _oldest_unsent(self, shards: Sequence[int]) -> Sequence[Any]:
+        now = datetime.now(UTC)
+        self._refused_until = {name: until for name, until in self._refused_until.items() if until > now}
+        OUTBOX_BLOCKED.labels(self._name).set(len(self._refused_until))
+        rows = self._rows
+        query = (
+            select(rows)
+            .where(rows.c.sent_at.is_(None), rows.c.shard.in_(list(shards)))
+            .order_by(rows.c.id)
+            .limit(BATCH_ROWS)
+        )
+        if self._refused_until:  # else their rows, always the oldest, would fill every batch
+            query = query.where(rows.c.aggregate_id.not_in(list(self._refused_until)))
+        async with self._database.begin() as session:
+            return (await session.execute(query)).mappings().all()
+
+    async def _publish_in_order(self, aggregate_id: str, rows: Sequence[Any]) -> _Outcome:
+        """Publish until something is not taken: what follows in this aggregate waits for it."""
         sent: list[int] = []
         for row in rows:
             headers = tuple((name, value.encode()) for name, value in row["headers"])
             try:
                 await self._publish(Record(row["topic"], bytes(row["key"]), row["value"], headers))
-            except DependencyUnavailable as wrong:
-                return sent, wrong  # what follows in this aggregate waits for this one
+            except Exception as wrong:  # noqa: BLE001 - raised by publish_batch, once the marks are kept
+                return _Outcome(tuple(sent), aggregate_id, wrong)
             sent.append(row["id"])
-        return sent, None
+        return _Outcome(tuple(sent), aggregate_id)
+
+    def _pass_over(self, aggregate_id: str, wrong: InvalidRecord) -> None:
+        """Leave an aggregate alone for a while: its next row will not be taken, and all after it must wait."""
+        log.error(
+            "outbox.refused", outbox=self._name, aggregate_id=aggregate_id, code=wrong.stable_code,
+            cause=wrong.message,
+        )  # fmt: skip
+        OUTBOX_REFUSED.labels(self._name, wrong.stable_code).inc()
+        self._refused_until[aggregate_id] = datetime.now(UTC) + self._refused_retry
+        while len(self._refused_until) > REFUSED_MAX:
+            del self._refused_until[next(iter(self._refused_until))]
+        OUTBOX_BLOCKED.labels(self._name).set(len(self._refused_until))
 
     def _measure(self, batch: Sequence[Any]) -> None:
         OUTBOX_UNSENT.labels(self._name).set(len(batch))
@@ -282,6 +369,14 @@ class Relay:
             await asyncio.wait(waits, timeout=self._poll_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
+
+
+_COUNT_RELAYS = """
+SELECT count(*) FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND objsubid = 2
+  AND classid = CAST(:space AS bigint) AND objid = CAST(:lock AS bigint)
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 def shard_of(aggregate_id: str) -> int:

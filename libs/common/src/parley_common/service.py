@@ -7,7 +7,9 @@ and one line.
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -105,16 +107,29 @@ async def serve_http(
         **options,
     )
     server = _Server(config)
-    try:
-        sock = config.bind_socket()
-    except SystemExit as wrong:
-        raise ConfigInvalid(
-            f"{setting}: port {port} on {host} is taken", remedy=f"set {setting} to a free port"
-        ) from wrong
+    sock = _bind(host, port, setting)
     async with asyncio.TaskGroup() as group:
         group.create_task(_stop_server(server, stop))
         await server.serve(sockets=[sock])
         stop.set()
+
+
+def _bind(host: str, port: int, setting: str) -> socket.socket:
+    """Bind here rather than in uvicorn, which would log the cause, leak the socket and exit."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as wrong:
+        sock.close()
+        if wrong.errno == errno.EADDRINUSE:
+            raise ConfigInvalid(
+                f"{setting}: port {port} on {host} is taken", remedy=f"set {setting} to a free port"
+            ) from wrong
+        raise ConfigInvalid(
+            f"{setting}: cannot listen on {host}:{port}: {wrong.strerror or wrong}"
+        ) from wrong
+    return sock
 
 
 async def _stop_server(server: uvicorn.Server, stop: asyncio.Event) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 from parley_common.errors import ConfigInvalid
 
@@ -25,7 +26,12 @@ S = TypeVar("S", bound="Settings")
 class Settings(BaseSettings):
     """A frozen group of settings; ``env_prefix`` is its namespace."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # it may be a secret, and errors are chained
+    )
 
 
 class KafkaSettings(Settings):
@@ -89,6 +95,8 @@ def load_settings(cls: type[S]) -> S:
     except ValidationError as wrong:
         fault = wrong.errors(include_url=False, include_input=False)[0]
         raise ConfigInvalid(f"{_variable_of(cls, wrong, fault['loc'])}: {fault['msg']}") from wrong
+    except SettingsError as wrong:
+        raise ConfigInvalid(f"{_unparsed(cls, wrong)}: is not JSON", remedy="see .env.example") from wrong
     _refuse_development_secrets(settings)
     return settings
 
@@ -124,6 +132,15 @@ def _variable_of(cls: type[Settings], wrong: ValidationError, location: tuple[An
     groups = [group for field in cls.model_fields.values() if (group := _group(field))]
     owner = next((group for group in groups if group.__name__ == wrong.title), cls)
     return (variable_prefix(owner) + str(location[0] if location else "settings")).upper()
+
+
+def _unparsed(cls: type[Settings], wrong: SettingsError) -> str:
+    """A list or mapping is read as JSON before any validation; that error names the field only in its text."""
+    for owner in (cls, *(group for field in cls.model_fields.values() if (group := _group(field)))):
+        for name in owner.model_fields:
+            if f'"{name}"' in str(wrong):
+                return (variable_prefix(owner) + name).upper()
+    return "settings"
 
 
 def _refuse_development_secrets(settings: Settings) -> None:

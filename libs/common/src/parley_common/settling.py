@@ -14,7 +14,7 @@ Does not use a framework's acknowledgement: their defaults commit past records t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,7 +26,16 @@ from parley_common.contracts.facts import BY_TYPE, read_fact
 from parley_common.contracts.record import Envelope, Fact, Record
 from parley_common.contracts.topics import Topic, dead_letters
 from parley_common.errors import DependencyUnavailable, InvalidRecord, Permanent
-from parley_common.kafka import MAX_POLL_MS, POLL_MS, Incoming, Publisher, connect, incoming, make_consumer
+from parley_common.kafka import (
+    MAX_POLL_MS,
+    POLL_MS,
+    REQUEST_MS,
+    Incoming,
+    Publisher,
+    connect,
+    incoming,
+    make_consumer,
+)
 from parley_common.settings import KafkaSettings
 from parley_common.telemetry import Counter, SpanKind, span
 
@@ -178,12 +187,17 @@ class FactConsumer:
 
     async def _bury(self, consumer: AIOKafkaConsumer, record: Incoming, wrong: Exception) -> bool:
         """Write a dead letter; waits without end for a broker that cannot take it."""
-        letter = _dead_letter(self._topics[record.topic], record, self._group, wrong)
+        letters = _dead_letters(self._topics[record.topic], record, self._group, wrong)
+        letter = next(letters)
         while True:
             try:
                 await self._publisher.publish(letter)
-            except DependencyUnavailable as unavailable:
-                if not await self._wait_paused(consumer, record.where, str(unavailable)):
+            except (DependencyUnavailable, InvalidRecord) as refused:
+                # A letter is larger than its record; when it is too large, leave out what lies at the source.
+                smaller = next(letters, None) if isinstance(refused, InvalidRecord) else None
+                if smaller is not None:
+                    letter = smaller
+                elif not await self._wait_paused(consumer, record.where, str(refused)):
                     return False
             else:
                 self._recovered()
@@ -232,10 +246,11 @@ class FactConsumer:
 
     async def _commit(self, consumer: AIOKafkaConsumer, record: Incoming) -> None:
         try:
-            await consumer.commit({record.where: record.offset + 1})
+            async with asyncio.timeout(REQUEST_MS / 1000):  # aiokafka itself waits for a broker without end
+                await consumer.commit({record.where: record.offset + 1})
         except (CommitFailedError, IllegalStateError):
             log.info("settling.no_longer_ours", topic=record.topic, partition=record.partition)
-        except KafkaError as wrong:
+        except (KafkaError, TimeoutError) as wrong:
             # Not committed: it comes again after a restart, and the inbox knows it.
             log.warning("settling.commit_failed", topic=record.topic, cause=type(wrong).__name__)
 
@@ -250,8 +265,11 @@ class FactConsumer:
         SETTLED.labels(self._group, record.topic, how).inc()
 
 
-def _dead_letter(topic: Topic, record: Incoming, group: str, wrong: Exception) -> Record:
-    """The record as it was, and in headers why, where and when it died. Never the error's text: it could quote data."""
+def _dead_letters(topic: Topic, record: Incoming, group: str, wrong: Exception) -> Iterator[Record]:
+    """Yield the record as it was, and in headers why, where and when it died; then the same with less in it.
+
+    Never the error's text: it could quote data.
+    """
     cause = getattr(wrong, "stable_code", type(wrong).__name__)
     detail = wrong.message if isinstance(wrong, InvalidRecord) else type(wrong).__name__
     extra = {
@@ -263,5 +281,9 @@ def _dead_letter(topic: Topic, record: Incoming, group: str, wrong: Exception) -
         "parley_dead_offset": str(record.offset),
         "parley_dead_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
-    headers = record.headers + tuple((name, value.encode()) for name, value in extra.items())
-    return Record(dead_letters(topic).name, record.key or b"", record.value, headers)
+    why = tuple((name, value.encode()) for name, value in extra.items())
+    name, key = dead_letters(topic).name, record.key or b""
+    yield Record(name, key, record.value, record.headers + why)
+    left_out = (("parley_dead_left_out", b"value"),)
+    yield Record(name, key, None, record.headers + why + left_out)
+    yield Record(name, key, None, (*why, ("parley_dead_left_out", b"value, headers")))

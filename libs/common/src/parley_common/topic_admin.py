@@ -20,6 +20,9 @@ from parley_common.errors import DependencyUnavailable
 from parley_common.kafka import client_options
 from parley_common.settings import KafkaSettings
 
+SET_ON_TOPIC = 1
+"""Kafka's DescribeConfigs, config_source: DYNAMIC_TOPIC_CONFIG."""
+
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
@@ -93,10 +96,33 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], replicati
 
 
 async def _configure(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
-    if topics:
-        await admin.alter_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, t.name, t.config) for t in topics]
-        )
+    """Set what the contract says and keep what an operator set besides: the request replaces a topic's whole set."""
+    if not topics:
+        return
+    wanted = []
+    for topic, own in (await _own_configs(admin, topics)).items():
+        if topic.config.items() - own.items():
+            wanted.append(ConfigResource(ConfigResourceType.TOPIC, topic.name, own | topic.config))
+    for answer in await admin.alter_configs(wanted) if wanted else []:
+        for code, message, _, name in answer.resources:
+            if code:
+                raise DependencyUnavailable(
+                    f"cannot configure {name}: {for_code(code).__name__} {message or ''}"
+                )
+
+
+async def _own_configs(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> dict[Topic, dict[str, str]]:
+    """Return what was set on each topic itself, as opposed to the broker's defaults."""
+    named = {topic.name: topic for topic in topics}
+    found: dict[Topic, dict[str, str]] = {}
+    for answer in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, n) for n in named]):
+        for code, message, _, name, configs in answer.resources:
+            if code:
+                raise DependencyUnavailable(
+                    f"cannot describe {name}: {for_code(code).__name__} {message or ''}"
+                )
+            found[named[name]] = {c[0]: c[1] for c in configs if c[3] == SET_ON_TOPIC and c[1] is not None}
+    return found
 
 
 @asynccontextmanager

@@ -11,7 +11,18 @@ import sys
 import typer
 
 from parley_common.errors import ConfigInvalid, ParleyError
-from parley_launcher.commands import check, events, migrate, talk, topics, understudy, up
+from parley_launcher.commands import (
+    check,
+    events,
+    migrate,
+    render,
+    sessions,
+    switch,
+    talk,
+    topics,
+    understudy,
+    up,
+)
 from parley_launcher.console import print_error
 
 HELP = """
@@ -30,6 +41,7 @@ Begin with two terminals:
 Then look closer:
   parley events --from-beginning   every fact that Kafka still has
   parley check businesses/cap      what is wrong with a business, and where
+  parley sessions list             what runs now, and what it has cost
 
 Each command explains itself: parley talk --help
 """
@@ -49,6 +61,9 @@ app.add_typer(topics.app, name="topics")
 app.command()(migrate.migrate)
 app.command()(check.check)
 app.command()(understudy.understudy)
+app.command()(render.render)
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(switch.app, name="switch")
 
 
 def main() -> None:

@@ -73,6 +73,11 @@ def load_ports() -> ServicePorts:
     return load_up_settings().ports
 
 
+def load_internal_token() -> str:
+    """Return what services show each other. Raises ConfigInvalid."""
+    return load_up_settings().parley.internal_token.get_secret_value()
+
+
 def environment() -> Mapping[str, str]:
     """Return the environment that started processes inherit."""
     return dict(os.environ)

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from parley_common.business import load_all
 from parley_common.clock import SystemClock
+from parley_common.compacted import follow_compacted
 from parley_common.contracts.audio_link import LINK_SUBPROTOCOL
+from parley_common.contracts.topics import SWITCHES, TOOL_CATALOG, USAGE
+from parley_common.errors import ParleyError
 from parley_common.kafka import Publisher, connect
 from parley_common.service import Readiness, exit_on_config, http_app, run_service, serve_http
 from parley_common.settings import load_settings
-from parley_session.catalog import Catalog, follow
+from parley_session import catalog as tool_catalog
+from parley_session.catalog import Catalog
 from parley_session.host import Host, Shared
+from parley_session.operators import add_operators
+from parley_session.prices import warn_when_old
+from parley_session.render import render
 from parley_session.settings import SessionSettings
 from parley_session.spool import Spool
+from parley_session.switches import Switches
 from parley_session.tool_bridge import ToolBridge
+from parley_session.usage import UsageBook, publish_usage
 
 DRAIN_S = 5
 CLOSE_UNAUTHORISED = 1008
@@ -66,6 +77,7 @@ def build_app(settings: SessionSettings, host: Host, readiness: Readiness) -> Fa
     """Return the HTTP app with the link endpoint."""
     app = http_app("session", readiness)
     token = settings.parley.internal_token.get_secret_value()
+    add_operators(app, host, token)
 
     @app.websocket("/v1/link")
     async def link(socket: WebSocket) -> None:
@@ -85,14 +97,16 @@ def _says(readiness: Readiness, name: str) -> Callable[[bool, str], None]:
 
 async def serve(settings: SessionSettings, stop: asyncio.Event) -> None:
     """Run the service until ``stop``, then end its sessions and write what is left."""
-    readiness = Readiness("kafka", "catalog", "tool results")
+    readiness = Readiness("kafka", "catalog", "usage", "switches", "tool results")
     publisher = Publisher(settings.kafka, client_id=settings.replica)
     clock = SystemClock()
     bridge = ToolBridge(settings.kafka, publisher, replica=settings.replica, ordinal=settings.ordinal)
     spool = Spool(settings.parley.state_dir, settings.replica, publisher, facts_max=settings.spool_facts_max)
     catalog = Catalog()
     businesses = load_all(settings.parley.businesses_dir)
-    host = Host(Shared(settings, businesses, catalog, bridge, spool, clock))
+    usage, switches = UsageBook(settings.replica, clock), Switches()
+    host = Host(Shared(settings, businesses, catalog, bridge, spool, usage, switches, clock))
+    warn_when_old(clock.now().date())
     app = build_app(settings, host, readiness)
     late_stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -104,15 +118,24 @@ async def serve(settings: SessionSettings, stop: asyncio.Event) -> None:
             group.create_task(_connect(publisher, stop, readiness)),
             group.create_task(bridge.write()),
             group.create_task(bridge.read(late_stop, _says(readiness, "tool results"))),
-            group.create_task(
-                follow(
-                    catalog,
-                    settings.kafka,
-                    late_stop,
-                    client_id=settings.replica,
-                    on_ready=_says(readiness, "catalog"),
+            *(
+                group.create_task(
+                    follow_compacted(
+                        settings.kafka,
+                        topic,
+                        late_stop,
+                        client_id=settings.replica,
+                        on_record=take,
+                        on_ready=_says(readiness, name),
+                    )
+                )
+                for name, topic, take in (
+                    ("catalog", TOOL_CATALOG, partial(tool_catalog.take, catalog)),
+                    ("usage", USAGE, usage.take),
+                    ("switches", SWITCHES, switches.take),
                 )
             ),
+            group.create_task(publish_usage(usage, publisher, host.running, clock, late_stop)),
             group.create_task(host.beat(late_stop)),
         ]
         await stop.wait()
@@ -131,10 +154,23 @@ async def _connect(publisher: Publisher, stop: asyncio.Event, readiness: Readine
         said(True, "")
 
 
-def main() -> None:
-    """Run the session service as this process."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the session service as this process; ``render [--again] [business ...]`` makes fixed speech instead."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
     settings: SessionSettings = exit_on_config("session", lambda: load_settings(SessionSettings))
+    if arguments[:1] == ["render"]:
+        _render(settings, arguments[1:])
+        return
     run_service("session", settings, settings.replica, lambda stop: serve(settings, stop))
+
+
+def _render(settings: SessionSettings, arguments: Sequence[str]) -> None:
+    names = [argument for argument in arguments if not argument.startswith("-")]
+    try:
+        exit_on_config("render", lambda: render(settings, names, again="--again" in arguments))
+    except ParleyError as wrong:
+        print(f"render: {wrong}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

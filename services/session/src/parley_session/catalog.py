@@ -6,7 +6,7 @@ Does not call tools. Law: an instance that has not announced itself for 15 s is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -15,11 +15,9 @@ import structlog
 
 from parley_common.contracts.record import read_contract
 from parley_common.contracts.tool_calls import ANNOUNCEMENT_DEAD_AFTER_S, Announcement, ToolSpec
-from parley_common.contracts.topics import OWN_TOOL_SERVICE, TOOL_CATALOG
-from parley_common.errors import DependencyUnavailable, InvalidRecord
-from parley_common.kafka import POLL_MS, incoming, partition_reader
-from parley_common.settings import KafkaSettings
-from parley_session.core.state import ToolTarget
+from parley_common.contracts.topics import OWN_TOOL_SERVICE
+from parley_common.errors import InvalidRecord
+from parley_session.core.config import ToolTarget
 
 log = structlog.get_logger("catalog")
 
@@ -49,19 +47,24 @@ class Catalog:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def find(self, name: str, now: datetime) -> CatalogTool | None:
-        """Return the tool a business names as ``tool`` or ``service.tool``; null when nobody announces it."""
+    def find(self, name: str, now: datetime, business: str = "") -> CatalogTool | None:
+        """Return the tool ``business`` names as ``tool`` or ``service.tool``; null when nobody announces it.
+
+        A tool that another business brings itself is not found.
+        """
         service, _, tool = name.rpartition(".")
         service = service or OWN_TOOL_SERVICE
         dead = now - timedelta(seconds=ANNOUNCEMENT_DEAD_AFTER_S)
         alive = [a for a in self._announcements.values() if a.service == service and a.announced_at >= dead]
         for announcement in sorted(alive, key=lambda a: a.announced_at, reverse=True):
             for spec in announcement.tools:
-                if spec.name == tool:
+                if spec.name == tool and spec.business in (None, business):
                     return CatalogTool(service, announcement.calls_topic, spec)
         return None
 
-    async def resolve(self, names: Iterable[str], *, wait_ms: int) -> tuple[CatalogTool, ...]:
+    async def resolve(
+        self, names: Iterable[str], *, wait_ms: int, business: str = ""
+    ) -> tuple[CatalogTool, ...]:
         """Return the tools of ``names``, waiting up to ``wait_ms`` for those not announced yet.
 
         A tool that nobody announces is left out and logged: the session goes on without it.
@@ -69,12 +72,12 @@ class Catalog:
         wanted = list(names)
         try:
             async with asyncio.timeout(wait_ms / 1000):
-                while any(self.find(name, datetime.now(UTC)) is None for name in wanted):
+                while any(self.find(name, datetime.now(UTC), business) is None for name in wanted):
                     await self._changed.wait()
         except TimeoutError:
-            missing = [name for name in wanted if self.find(name, datetime.now(UTC)) is None]
+            missing = [name for name in wanted if self.find(name, datetime.now(UTC), business) is None]
             log.warning("catalog.tools_missing", tools=missing)
-        found = (self.find(name, datetime.now(UTC)) for name in wanted)
+        found = (self.find(name, datetime.now(UTC), business) for name in wanted)
         return tuple(tool for tool in found if tool is not None)
 
 
@@ -111,36 +114,8 @@ def function(name: str, tool: CatalogTool) -> dict[str, Any]:
     }
 
 
-async def follow(
-    catalog: Catalog,
-    settings: KafkaSettings,
-    stop: asyncio.Event,
-    *,
-    client_id: str,
-    on_ready: Callable[[bool, str], None],
-) -> None:
-    """Keep ``catalog`` true until ``stop``; ready once the topic has been read to its present end."""
-    while not stop.is_set():
-        try:
-            async with partition_reader(
-                settings, TOOL_CATALOG, 0, client_id=client_id, from_beginning=True
-            ) as reader:
-                (where,) = reader.assignment()
-                end = (await reader.end_offsets([where]))[where]
-                caught_up = False
-                while not stop.is_set():
-                    caught_up = caught_up or await reader.position(where) >= end
-                    if caught_up:
-                        on_ready(True, "")
-                    for records in (await reader.getmany(timeout_ms=POLL_MS)).values():
-                        for record in map(incoming, records):
-                            _take(catalog, (record.key or b"").decode("utf-8", "replace"), record.value)
-        except (DependencyUnavailable, OSError) as wrong:
-            on_ready(False, str(wrong))
-            await asyncio.sleep(1)
-
-
-def _take(catalog: Catalog, key: str, value: bytes | None) -> None:
+def take(catalog: Catalog, key: str, value: bytes | None) -> None:
+    """Take in a record of the catalog topic; one that cannot be read is logged and passed over."""
     try:
         catalog.put(key, None if value is None else read_contract(Announcement, value))
     except InvalidRecord as wrong:

@@ -9,8 +9,8 @@ Law: a full mailbox fails the session as Overloaded; control events are never dr
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
@@ -21,23 +21,23 @@ from parley_common.contracts import audio_link
 from parley_common.errors import PeerViolation
 from parley_common.telemetry import Counter, mark_failed, start_span, traceparent_of
 from parley_session import realtime_codec
+from parley_session.caller_audio import CallerAudio
 from parley_session.caller_link import CallerLink
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
-from parley_session.core.state import SessionConfig, SessionState, initial
+from parley_session.core.config import SessionConfig
+from parley_session.core.state import SessionState, initial
 from parley_session.core.step import next_deadline_ms, step
 from parley_session.facts import FactWriter
 from parley_session.realtime_codec import UpstreamProfile
-from parley_session.realtime_link import Endpoint, RealtimeLink
+from parley_session.realtime_link import Dial, Endpoint, RealtimeLink, dial_websocket
 from parley_session.tool_bridge import Requester, ToolBridge
 
 MAILBOX_MAX = 4_096
-HELD_MAX_FRAMES = 500
 LINK_CLOSE_NORMAL = 1000
 
 log = structlog.get_logger("session")
 IGNORED = Counter("parley_session_ignored", "Events the core did nothing about, by reason", ["reason"])
-MIC_DROPPED = Counter("parley_session_caller_frames_dropped", "Caller frames not forwarded, by why", ["why"])
 VIOLATIONS = Counter(
     "parley_session_link_violations", "Frames of a gateway that broke the protocol", ["code"]
 )
@@ -55,6 +55,9 @@ class Parts:
     facts: FactWriter
     clock: Clock
     traceparent: str | None
+    local_pcm: Mapping[str, bytes] = field(default_factory=dict)
+    """Rendered speech by its name: PCM16 mono 24 kHz."""
+    dial: Dial = dial_websocket
 
 
 class Conductor:
@@ -65,16 +68,27 @@ class Conductor:
         self._clock = parts.clock
         self._state: SessionState = initial(parts.config, self._clock.now_ms())
         self._mailbox: asyncio.Queue[ev.Event] = asyncio.Queue(MAILBOX_MAX)
-        self._upstream = RealtimeLink(endpoint, parts.profile.model, self.tell)
+        self._endpoint = endpoint
+        self._upstream = self._new_link()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
         self._requester = replace(parts.requester, on_answer=self.tell)
-        self._mic: str = "hold"
-        self._held: deque[bytes] = deque(maxlen=HELD_MAX_FRAMES)
+        self._caller = CallerAudio(self._append, self._level_reader(parts.config))
         self._timer: Timer | None = None
         self._timer_ms: int | None = None
         self._overflowed = False
         self._spans: dict[str, Span] = {}
         self._end: ef.EndSession | None = None
         self.last_heard_ms = self._clock.now_ms()
+
+    @property
+    def business(self) -> str:
+        return self._parts.requester.business
+
+    @property
+    def state(self) -> SessionState:
+        """Return the session as it is now; for looking at."""
+        return self._state
 
     # -- input ------------------------------------------------------------------------------------
 
@@ -87,30 +101,41 @@ class Conductor:
                 self._overflowed = True
                 log.error("session.overloaded", mailbox=MAILBOX_MAX)
 
+    def _from_upstream(self, link: RealtimeLink, event: ev.Event) -> None:
+        """Take what a connection says, unless it has been given up."""
+        if link is self._upstream:
+            self._caller.upstream_spoke()
+            self.tell(event)
+
+    def _append(self, pcm: bytes | memoryview) -> None:
+        self._upstream.append(pcm)
+
+    def _level_reader(self, config: SessionConfig) -> Callable[[bool], None] | None:
+        """Levels are measured only where a barge-in is to be confirmed: it costs something for each frame."""
+        if config.turn_taking.barge_in != "confirm":
+            return None
+        return lambda is_loud: self.tell(ev.CallerLevelChanged(is_loud))
+
     async def _read_link(self) -> None:
         socket = self._parts.link.socket
         while (frame := await socket.receive()) is not None:
             self.last_heard_ms = self._clock.now_ms()
             try:
                 if isinstance(frame, bytes):
-                    self._hear(frame)
+                    self._caller.hear(audio_link.unpack_uplink(frame)[1])
                 else:
-                    self._take(audio_link.decode_up_link(frame))
+                    await self._take(audio_link.decode_up_link(frame))
             except PeerViolation as wrong:
                 # The gateway vets what clients send; what still gets here is a fault of its own.
                 VIOLATIONS.labels(wrong.stable_code).inc()
         self.tell(ev.LinkLost(_LINK_REASONS.get(socket.close_code, "lost")))
 
-    def _hear(self, frame: bytes) -> None:
-        _, pcm = audio_link.unpack_uplink(frame)
-        if self._mic == "forward":
-            self._upstream.append(pcm)
-        elif self._mic == "hold":
-            self._held.append(bytes(pcm))
-        else:
-            MIC_DROPPED.labels("policy").inc()
-
-    def _take(self, message: audio_link.UpLink) -> None:
+    async def _take(self, message: audio_link.UpLink) -> None:
+        if isinstance(message, audio_link.Talk):
+            self.tell(ev.CallerTalked(message.phase, self._caller.position_ms))
+            # The audio that follows is said with the key down: it waits until the core knows of the key.
+            await self._mailbox.join()
+            return
         event = _event_of(message)
         if event is not None:
             self.tell(event)
@@ -121,16 +146,17 @@ class Conductor:
         """Conduct the session to its end; whatever ends it, the end is recorded once. Returns how it ended."""
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
+                self._group = group
+                tasks = {
                     group.create_task(self._read_link()),
                     group.create_task(self._parts.link.write()),
-                    group.create_task(self._upstream.run()),
-                ]
+                }
+                self._run_upstream()
                 await self._loop()
                 self._upstream.close()
                 self._parts.link.close(LINK_CLOSE_NORMAL, "ended")
-                await asyncio.wait(tasks, timeout=2)
-                for task in tasks:
+                await asyncio.wait(tasks | self._connections, timeout=2)
+                for task in tasks | self._connections:
                     task.cancel()
         finally:
             self._cancel_timer()
@@ -149,6 +175,7 @@ class Conductor:
             if self._overflowed:
                 event = ev.ShellFailed("overloaded", "the session cannot keep up")
             self._step(event)
+            self._mailbox.task_done()
             self._schedule()
 
     def _step(self, event: ev.Event) -> None:
@@ -192,8 +219,16 @@ class Conductor:
                 self._to_client(self._parts.link.flush(effect.epoch))
             case ef.Ignored():
                 IGNORED.labels(effect.reason).inc()
+            case ef.PlayLocal():
+                self._play_local(effect)
             case ef.SetMicPolicy():
-                self._set_mic(effect.policy)
+                self._caller.set_policy(effect.policy)
+            case ef.ReplayCaller():
+                self._caller.replay(effect.from_ms, since_heard=effect.since_heard)
+            case ef.OpenUpstream():
+                self._open_upstream()
+            case ef.CloseUpstream():
+                self._close_upstream()
             case ef.RequestTool():
                 self._request(effect)
             case ef.EndSession():
@@ -204,7 +239,7 @@ class Conductor:
                 self._send(effect)
 
     def _send(self, effect: ef.Effect) -> None:
-        message = _message_of(effect, self._parts.config.session_id)
+        message = _message_of(effect, self._parts.config)
         if message is not None:
             self._to_client(self._parts.link.send(message))
             return
@@ -216,12 +251,30 @@ class Conductor:
         if not taken and self._end is None:
             self.tell(ev.ShellFailed("overloaded", "the gateway does not take what it is sent"))
 
-    def _set_mic(self, policy: str) -> None:
-        self._mic = policy
-        held, self._held = self._held, deque(maxlen=HELD_MAX_FRAMES)
-        if policy == "forward":
-            for pcm in held:
-                self._upstream.append(pcm)
+    def _play_local(self, effect: ef.PlayLocal) -> None:
+        pcm = self._parts.local_pcm[effect.name]
+        self._to_client(self._parts.link.play(effect.epoch, effect.number, 0, pcm))
+
+    def _open_upstream(self) -> None:
+        self._upstream.close()
+        self._upstream = self._new_link()
+        self._caller.begin_connection()
+        self._run_upstream()
+
+    def _new_link(self) -> RealtimeLink:
+        profile = self._parts.profile
+        return RealtimeLink(self._endpoint, profile.model, self._from_upstream, self._parts.dial)
+
+    def _run_upstream(self) -> None:
+        assert self._group is not None  # noqa: S101 - run() has set it
+        task = self._group.create_task(self._upstream.run())
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    def _close_upstream(self) -> None:
+        """What it still says is nobody's: events of any link but the newest are dropped, so forget this one."""
+        self._upstream.abort()
+        self._upstream = self._new_link()
 
     def _request(self, effect: ef.RequestTool) -> None:
         span = self._spans.get(effect.call_id)
@@ -288,17 +341,25 @@ def _event_of(message: audio_link.UpLink) -> ev.Event | None:
             return None
 
 
-def _message_of(effect: ef.Effect, session_id: str) -> audio_link.DownLink | None:
+def _message_of(effect: ef.Effect, config: SessionConfig) -> audio_link.DownLink | None:
     """Return the client message of an effect; null for effects that are not for the client."""
     match effect:
         case ef.WelcomeClient():
-            return audio_link.Ready(session=session_id, resume="", epoch=effect.epoch)
+            limits = audio_link.Limits(
+                session_max_s=config.limits.session_max_ms // 1000,
+                flush_answer_ms=config.turn_taking.flush_answer_ms,
+            )
+            return audio_link.Ready(session=config.session_id, resume="", limits=limits, epoch=effect.epoch)
         case ef.BeginItem():
             return audio_link.Item(effect.number, effect.role, "begins", effect.epoch)
         case ef.EndItem():
             return audio_link.Item(effect.number, effect.role, "ends", effect.epoch, effect.samples)
         case ef.ShowTranscript():
             return audio_link.Transcript(effect.number, effect.role, effect.text, effect.final, effect.heard)
+        case ef.PausePlayout():
+            return audio_link.Pause()
+        case ef.ResumePlayout():
+            return audio_link.Resume()
         case ef.ShowState():
             return audio_link.State(effect.state)
         case ef.ShowTool():

@@ -85,8 +85,12 @@ class FactWriter:
                     heard_ms=recorded.heard_ms,
                     spoken_ms=recorded.spoken_ms,
                     voice_to_voice_ms=recorded.voice_to_voice_ms,
+                    turn_detection_ms=recorded.turn_detection_ms,
+                    response_ms=recorded.response_ms,
+                    first_audio_ms=recorded.first_audio_ms,
                     tool_calls=recorded.tool_calls,
                     usage=usage_of(recorded.usage),
+                    cost_usd=recorded.cost_usd,
                     caller_text=recorded.caller_text if keep else None,
                     agent_heard_text=recorded.agent_heard_text if keep else None,
                 )
@@ -113,6 +117,9 @@ class FactWriter:
                     barge_ins=recorded.barge_ins,
                     tool_calls=recorded.tool_calls,
                     usage=usage_of(recorded.usage),
+                    cost_usd=recorded.cost_usd,
+                    local_audio_ms=recorded.local_ms,
+                    reconnects=recorded.reconnects,
                     outcome=recorded.outcome,
                 )
 
@@ -171,4 +178,6 @@ def usage_of(usage: ResponseUsage) -> sessions.Usage:
         cached_audio_tokens=usage.cached_audio,
         output_text_tokens=usage.output_text,
         output_audio_tokens=usage.output_audio,
+        input_image_tokens=usage.input_image,
+        cached_image_tokens=usage.cached_image,
     )

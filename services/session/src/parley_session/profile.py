@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from parley_common.business import Business, SemanticVad
+from parley_common.business import Business, PushToTalk, RetentionRatio, ServerVad
 from parley_common.contracts.audio_link import Attach
 from parley_session.catalog import CatalogTool, function, model_names, target
-from parley_session.core.state import Limits, SessionConfig, TurnTaking
-from parley_session.realtime_codec import UpstreamProfile
+from parley_session.core.config import Limits, LocalAudio, SessionConfig, TurnTaking
+from parley_session.prices import price_table
+from parley_session.realtime_codec import Dialect, UpstreamProfile
 from parley_session.settings import SessionSettings
 
 
 def upstream_profile(
-    business: Business, tools: Sequence[CatalogTool], *, default_model: str, now: datetime
+    business: Business,
+    tools: Sequence[CatalogTool],
+    *,
+    default_model: str,
+    now: datetime,
+    dialect: Dialect = "ga",
 ) -> UpstreamProfile:
     """Return the upstream configuration of a business; the model is told the date, which it cannot know."""
     voice = business.config.voice
@@ -31,15 +37,26 @@ def upstream_profile(
         noise_reduction={"type": voice.noise_reduction} if voice.noise_reduction else None,
         tools=tuple(function(name, tool) for name, tool in model_names(tools)),
         reasoning_effort=voice.reasoning_effort,
+        truncation=voice.truncation if isinstance(voice.truncation, str) else _dumped(voice.truncation),
+        max_output_tokens=voice.max_output_tokens,
+        dialect=dialect,
     )
 
 
-def _turn_detection(business: Business) -> dict[str, Any]:
-    """Upstream interrupts and answers by itself: barge-in is instant."""
+def _dumped(part: RetentionRatio | None) -> dict[str, Any] | None:
+    return None if part is None else part.model_dump()
+
+
+def _turn_detection(business: Business) -> dict[str, Any] | None:
+    """Upstream interrupts and answers by itself only where barge-in is instant; null: a key marks turns."""
+    voice = business.config.voice
+    if isinstance(voice.turn_detection, PushToTalk):
+        return None
+    instant = voice.barge_in == "instant"
     return {
-        **business.config.voice.turn_detection.model_dump(),
-        "create_response": True,
-        "interrupt_response": True,
+        **voice.turn_detection.model_dump(),
+        "create_response": instant,
+        "interrupt_response": instant,
     }
 
 
@@ -48,24 +65,47 @@ def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def core_config(
-    business: Business, attach: Attach, tools: Sequence[CatalogTool], settings: SessionSettings
+    business: Business,
+    attach: Attach,
+    tools: Sequence[CatalogTool],
+    settings: SessionSettings,
+    local: tuple[LocalAudio, ...] = (),
 ) -> SessionConfig:
     """Return what the core is told of this session."""
-    limits = business.config.limits
-    vad = business.config.voice.turn_detection
-    silence_ms = 0 if isinstance(vad, SemanticVad) else vad.silence_duration_ms
+    limits, voice = business.config.limits, business.config.voice
+    vad = voice.turn_detection
+    silence_ms = vad.silence_duration_ms if isinstance(vad, ServerVad) else 0
+    heard_by = voice.transcription.model if voice.transcription else None
     return SessionConfig(
         session_id=attach.session_id,
         mode=attach.mode,
         greet_first=business.config.agent.greet_first,
         greeting=business.config.agent.greeting,
         fence=attach.fence,
-        turn_taking=TurnTaking(flush_answer_ms=settings.flush_answer_ms, silence_ms=silence_ms),
+        turn_taking=TurnTaking(
+            barge_in=voice.barge_in,
+            push_to_talk=isinstance(vad, PushToTalk),
+            min_speech_ms=voice.min_speech_ms,
+            flush_answer_ms=settings.flush_answer_ms,
+            silence_ms=silence_ms,
+        ),
         limits=Limits(
             session_max_ms=limits.session_max_s * 1000,
-            idle_hangup_ms=limits.idle_hangup_s * 1000 if limits.idle_hangup_s else None,
+            idle_nudge_ms=_ms(limits.idle_nudge_s),
+            idle_hangup_ms=_ms(limits.idle_hangup_s),
             tool_calls_max=limits.tool_calls_max,
             tool_attempts_max=settings.tool_attempts_max,
+            filler_after_ms=limits.filler_after_ms,
+            tokens_max=limits.tokens_max,
+            usd_max=limits.usd_max,
+            reconnect_ms=settings.reconnect_s * 1000,
+            rollover_ms=settings.rollover_min * 60_000,
         ),
         tools=tuple(target(name, tool) for name, tool in model_names(tools)),
+        local=local,
+        prices=price_table().of(voice.model or settings.model, heard_by),
     )
+
+
+def _ms(seconds: int | None) -> int | None:
+    return None if seconds is None else seconds * 1000

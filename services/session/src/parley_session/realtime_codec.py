@@ -1,28 +1,33 @@
-"""The Realtime wire: JSON text ↔ core events and effects. The only file that knows wire names.
+"""The Realtime wire: JSON text ↔ core events and effects. With realtime_beta.py the only file that knows wire names.
 
 Pure: no socket, no clock. Unknown types and malformed frames become UpstreamUnknown, never an exception.
 Source: realtime protocol as recorded and as openai-python 3.54.0 declares it (GA, read 2026-11-22). The beta
-names of old recordings are read too; only GA is written.
+dialect of old recordings and legacy Azure deployments is a second table, realtime_beta.py.
 
 Law: an audio delta costs one typed decode and no dictionary.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pybase64
 
+from parley_session import realtime_beta
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
 from parley_session.core.state import ResponseUsage
 
+MS_PER_INPUT_TOKEN = 100
+"""Audio in is one token per 100 ms (realtime.md section 5)."""
 CREATE_KEY = "parley_create"
 """The metadata key in which our creates carry their id."""
 Json = Mapping[str, Any]
+Dialect = Literal["ga", "beta"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,11 @@ class UpstreamProfile:
     noise_reduction: Json | None = None
     tools: tuple[Json, ...] = ()
     reasoning_effort: str | None = None
+    truncation: Json | str | None = None
+    """How upstream shortens a context that is full; null: its own default."""
+    max_output_tokens: int | None = None
+    dialect: Dialect = "ga"
+    """``beta``: the flat shapes that legacy Azure deployments still speak."""
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -71,7 +81,7 @@ def decode(frame: bytes | str) -> ev.Event:
 def decode_event(event: Json) -> ev.Event:
     """Return what a parsed event says; raises KeyError and the like on a malformed one."""
     kind = event["type"]
-    handler = _HANDLERS.get(kind) or _HANDLERS.get(_BETA_NAMES.get(kind, ""))
+    handler = _HANDLERS.get(kind) or _HANDLERS.get(realtime_beta.NAMES.get(kind, ""))
     if handler is not None:
         return handler(event)
     return ev.UpstreamNoted(kind) if kind in _NOTED else ev.UpstreamUnknown(str(kind)[:64])
@@ -140,7 +150,22 @@ def _response_ended(event: Json) -> ev.ResponseEnded:
         message=error.get("message") or "",
         usage=_usage(response.get("usage")),
         create_id=(response.get("metadata") or {}).get(CREATE_KEY),
+        retry_after_ms=retry_after_ms(error.get("message") or ""),
     )
+
+
+_TRY_AGAIN = re.compile(
+    r"try again in (?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?", re.IGNORECASE
+)
+
+
+def retry_after_ms(message: str) -> int | None:
+    """Return the wait that an error's sentence names, such as "Please try again in 1m26.4s"; null when it names none."""
+    found = _TRY_AGAIN.search(message)
+    if found is None or not any(found.groups()):
+        return None
+    hours, minutes, seconds, ms = (float(part or 0) for part in found.groups())
+    return round(((hours * 60 + minutes) * 60 + seconds) * 1000 + ms)
 
 
 def _usage(usage: Json | None) -> ResponseUsage | None:
@@ -156,7 +181,19 @@ def _usage(usage: Json | None) -> ResponseUsage | None:
         cached_audio=cached.get("audio_tokens") or 0,
         output_text=wrote.get("text_tokens") or 0,
         output_audio=wrote.get("audio_tokens") or 0,
+        input_image=read.get("image_tokens") or 0,
+        cached_image=cached.get("image_tokens") or 0,
     )
+
+
+def _transcribed(event: Json) -> ev.CallerTranscriptEnded:
+    usage = event.get("usage") or {}
+    if usage.get("type") == "duration":
+        billed_ms = round((usage.get("seconds") or 0) * 1000)
+    else:
+        heard = (usage.get("input_token_details") or {}).get("audio_tokens") or 0
+        billed_ms = heard * MS_PER_INPUT_TOKEN
+    return ev.CallerTranscriptEnded(event["item_id"], event["transcript"], billed_ms)
 
 
 def _refused(event: Json) -> ev.UpstreamRefused:
@@ -167,6 +204,7 @@ def _refused(event: Json) -> ev.UpstreamRefused:
         message=error.get("message") or "",
         event_id=error.get("event_id"),
         param=error.get("param"),
+        retry_after_ms=retry_after_ms(error.get("message") or ""),
     )
 
 
@@ -187,9 +225,7 @@ _HANDLERS: dict[str, Callable[[Json], ev.Event]] = {
     "conversation.item.input_audio_transcription.delta": lambda e: ev.CallerTranscriptArrived(
         e["item_id"], e.get("delta") or ""
     ),
-    "conversation.item.input_audio_transcription.completed": lambda e: ev.CallerTranscriptEnded(
-        e["item_id"], e["transcript"]
-    ),
+    "conversation.item.input_audio_transcription.completed": _transcribed,
     "conversation.item.input_audio_transcription.failed": lambda e: ev.CallerTranscriptFailed(
         e["item_id"], (e.get("error") or {}).get("code") or ""
     ),
@@ -203,16 +239,6 @@ _HANDLERS: dict[str, Callable[[Json], ev.Event]] = {
     "response.output_audio_transcript.done": _words_ended("transcript"),
     "response.output_text.delta": _words,
     "response.output_text.done": _words_ended("text"),
-}
-
-_BETA_NAMES = {
-    "conversation.item.created": "conversation.item.added",
-    "response.audio.delta": "response.output_audio.delta",
-    "response.audio.done": "response.output_audio.done",
-    "response.audio_transcript.delta": "response.output_audio_transcript.delta",
-    "response.audio_transcript.done": "response.output_audio_transcript.done",
-    "response.text.delta": "response.output_text.delta",
-    "response.text.done": "response.output_text.done",
 }
 
 _NOTED = frozenset(
@@ -258,16 +284,15 @@ def encode_append(pcm: bytes | memoryview) -> bytes:
 def encode(effect: ef.Effect, profile: UpstreamProfile) -> bytes | None:
     """Return the client event of an effect; null for effects that are not for upstream."""
     event = _event(effect, profile)
+    if event is not None and profile.dialect == "beta":
+        event = realtime_beta.to_beta(event)
     return None if event is None else _encoder.encode(event)
 
 
-def _event(effect: ef.Effect, profile: UpstreamProfile) -> dict[str, Any] | None:
+def _event(effect: ef.Effect, profile: UpstreamProfile) -> dict[str, Any] | None:  # noqa: PLR0911 - a table
     match effect:
         case ef.ConfigureUpstream():
-            session = session_object(profile, effect.mode)
-            if effect.only_mode:
-                session = {key: session[key] for key in ("type", "output_modalities")}
-            return {"type": "session.update", "session": session}
+            return {"type": "session.update", "session": _configuration(effect, profile)}
         case ef.CreateResponse():
             return _create(effect, profile)
         case ef.CancelResponse():
@@ -284,6 +309,29 @@ def _event(effect: ef.Effect, profile: UpstreamProfile) -> dict[str, Any] | None
         case ef.AddCallerText():
             content = [{"type": "input_text", "text": effect.text}]
             return _create_item({"id": effect.item_id, "type": "message", "role": "user", "content": content})
+        case ef.AddAgentText():
+            content = [{"type": "output_text", "text": effect.text}]
+            item = {"id": effect.item_id, "type": "message", "role": "assistant", "content": content}
+            return _create_item(item, effect.after)
+        case ef.AddSystemText():
+            content = [{"type": "input_text", "text": effect.text}]
+            return _create_item(
+                {"id": effect.item_id, "type": "message", "role": "system", "content": content}
+            )
+        case ef.AddToolCall():
+            return _create_item(
+                {
+                    "id": effect.item_id,
+                    "type": "function_call",
+                    "call_id": effect.call_id,
+                    "name": effect.name,
+                    "arguments": effect.arguments,
+                }
+            )
+        case ef.CommitCallerAudio():
+            return {"type": "input_audio_buffer.commit"}
+        case ef.ClearCallerAudio():
+            return {"type": "input_audio_buffer.clear"}
         case ef.AddToolOutput():
             return _create_item(
                 {
@@ -297,8 +345,22 @@ def _event(effect: ef.Effect, profile: UpstreamProfile) -> dict[str, Any] | None
             return None
 
 
-def _create_item(item: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "conversation.item.create", "item": item}
+def _create_item(item: dict[str, Any], after: str | None = None) -> dict[str, Any]:
+    event = {"type": "conversation.item.create", "item": item}
+    return event if after is None else {**event, "previous_item_id": after}
+
+
+def _configuration(effect: ef.ConfigureUpstream, profile: UpstreamProfile) -> dict[str, Any]:
+    session = session_object(profile, effect.mode)
+    if effect.part == "mode":
+        return {key: session[key] for key in ("type", "output_modalities")}
+    turns = session["audio"]["input"]["turn_detection"]
+    if effect.part == "turns":
+        return {"type": "realtime", "audio": {"input": {"turn_detection": turns}}}
+    if effect.holds_turns and turns is not None:
+        held = {**turns, "create_response": False, "interrupt_response": False}
+        session["audio"]["input"]["turn_detection"] = held
+    return session
 
 
 def _create(effect: ef.CreateResponse, profile: UpstreamProfile) -> dict[str, Any]:
@@ -332,4 +394,8 @@ def session_object(profile: UpstreamProfile, mode: str) -> dict[str, Any]:
     }
     if profile.reasoning_effort:
         session["reasoning"] = {"effort": profile.reasoning_effort}
+    if profile.truncation is not None:
+        session["truncation"] = profile.truncation
+    if profile.max_output_tokens is not None:
+        session["max_output_tokens"] = profile.max_output_tokens
     return session

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
@@ -23,8 +26,16 @@ class SessionSettings(ServiceSettings):
     upstream_api_key: SecretStr = SecretStr("understudy")
     upstream_auth: str = Field(default="bearer", pattern="^(bearer|api-key)$")
     """How the key is shown: ``bearer`` (OpenAI) or ``api-key`` (Azure)."""
+    upstream_dialect: Literal["ga", "beta"] = "ga"
+    """``beta`` for legacy Azure preview deployments; everything else speaks ``ga``."""
     model: str = "gpt-realtime-2.1"
     """The model of businesses that name none."""
+    rollover_min: int = Field(default=55, ge=1, le=1_440)
+    """When a connection is replaced at a quiet moment: below the endpoint's own limit, 60 at OpenAI, 30 at Azure (25)."""
+    reconnect_s: int = Field(default=30, ge=1, le=600)
+    """How long a lost upstream is tried again before the session fails."""
+    rendered_dir: Path | None = None
+    """Where ``parley render`` keeps speech; null: ``rendered`` under PARLEY_STATE_DIR."""
 
     flush_answer_ms: int = Field(default=150, ge=10, le=2000)
     tool_attempts_max: int = Field(default=3, ge=1, le=10)
@@ -32,6 +43,11 @@ class SessionSettings(ServiceSettings):
     """Facts kept on disk while Kafka is away; when full the oldest turn facts go, never session.ended."""
     catalog_wait_ms: int = Field(default=3_000, ge=0)
     """How long a new session waits for a tool that its business names and nobody announces."""
+
+    @property
+    def rendered_folder(self) -> Path:
+        """Return where rendered speech is."""
+        return self.rendered_dir or self.parley.state_dir / "rendered"
 
     @property
     def replica(self) -> str:

@@ -102,10 +102,17 @@ class Record:
 
 
 def header_dict(headers: Iterable[tuple[str, bytes]] | Mapping[str, str | bytes]) -> dict[str, str]:
-    """Return headers as text; of repeated names the last counts; undecodable bytes are replaced."""
-    pairs: Iterable[tuple[str, str | bytes]] = headers.items() if isinstance(headers, Mapping) else headers
+    """Return headers as text; of repeated names the last counts; undecodable bytes are replaced.
+
+    Kafka allows a header without a value, whatever its type says: such a header counts as missing.
+    """
+    pairs: Iterable[tuple[str, str | bytes | None]] = (
+        headers.items() if isinstance(headers, Mapping) else headers
+    )
     return {
-        name: value if isinstance(value, str) else value.decode("utf-8", "replace") for name, value in pairs
+        name: value if isinstance(value, str) else value.decode("utf-8", "replace")
+        for name, value in pairs
+        if value is not None
     }
 
 

@@ -20,6 +20,8 @@ class Usage(Contract):
     cached_audio_tokens: int = 0
     output_text_tokens: int = 0
     output_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    cached_image_tokens: int = 0
 
 
 class _SessionFact(Fact):
@@ -58,6 +60,12 @@ class TurnCompleted(_SessionFact):
     """How much of it upstream had made."""
     voice_to_voice_ms: int | None = None
     """From the end of the caller's speech to the first agent audio sent; null for typed turns."""
+    turn_detection_ms: int | None = None
+    """Part of it: from the end of speech to the commit."""
+    response_ms: int | None = None
+    """Part of it, and of typed turns: from the commit or the text to the response."""
+    first_audio_ms: int | None = None
+    """Part of it: from the response to its first audio."""
     tool_calls: int = 0
     usage: Usage = Usage()
     cost_usd: float | None = None
@@ -95,7 +103,7 @@ class SessionEnded(_SessionFact):
 
     fact_type: ClassVar[str] = "parley.session.ended.v1"
 
-    reason: Literal["caller", "agent", "idle", "limit", "lost", "failed", "drained"]
+    reason: Literal["caller", "agent", "idle", "limit", "lost", "failed", "drained", "operator"]
     code: str | None = None
     """A stable error code when the session failed; null otherwise."""
     duration_ms: int = 0
@@ -104,4 +112,9 @@ class SessionEnded(_SessionFact):
     tool_calls: int = 0
     usage: Usage = Usage()
     cost_usd: float | None = None
+    """Null when the model has no known price; transcription is part of it."""
+    local_audio_ms: int = 0
+    """Agent audio that was rendered beforehand and cost no response."""
+    reconnects: int = 0
+    """How often upstream was lost and dialled again."""
     outcome: Literal["lead", "case", "none"] = "none"

@@ -89,6 +89,8 @@ class ToolSpec(Contract):
     filler: str | None = None
     """What the agent may say while a slow call runs; null for the business's own words."""
     version: str = "1"
+    business: str | None = None
+    """The business that brings it, and alone may use it; null: any business that names it."""
 
 
 class Announcement(Contract):

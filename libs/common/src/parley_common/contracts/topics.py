@@ -56,6 +56,7 @@ DELIVERY_EVENTS = Topic(
     "parley.delivery.events", "lead_id or case_id", 24, "notify (outbox)", "insights", retention_ms=7 * DAY_MS
 )
 USAGE = Topic("parley.usage", "replica:business", 1, "session", "gateways, session", "compact")
+SWITCHES = Topic("parley.switches", "business or business/tool", 1, "operators", "session", "compact")
 
 OWN_TOOL_SERVICE = "tools"
 """The name of the tool service in this repository; others announce their own."""
@@ -92,5 +93,6 @@ TOPICS: tuple[Topic, ...] = (
     TOOL_RESULTS,
     *FACT_TOPICS,
     USAGE,
+    SWITCHES,
     *(dead_letters(topic) for topic in FACT_TOPICS),
 )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +41,8 @@ def check(
             f"{folder} is not a folder", remedy="give the folder of one business: businesses/cap"
         )
     findings = business.check(folder)
+    if not _has_errors(findings):
+        findings += _with_its_tools(folder)
     if online and not _has_errors(findings):
         announced = asyncio.run(announced_tools(load_kafka_settings()))
         findings += unknown_tools(folder, business.load(folder), announced)
@@ -45,6 +51,18 @@ def check(
     if _has_errors(findings):
         raise typer.Exit(1)
     stdout.print(Text(f"{folder} is fine" if not findings else f"{folder} is fine but for warnings", "green"))
+
+
+def _with_its_tools(folder: Path) -> list[Finding]:
+    """Ask the tools service's program, which alone knows what kits' data files must hold; nothing without it."""
+    if find_spec("parley_tools") is None:
+        return []
+    command = [sys.executable, "-m", "parley_tools.app", "check", "--json", str(folder)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
+    if said.returncode not in (0, 1):
+        raise ConfigInvalid(said.stderr.strip() or f"{' '.join(command)} exited with {said.returncode}")
+    read = [json.loads(line) for line in said.stdout.splitlines()]
+    return [Finding(each["severity"], Path(each["file"]), each["line"], each["message"]) for each in read]
 
 
 def _has_errors(findings: list[Finding]) -> bool:

@@ -103,7 +103,7 @@ def make_plan(settings: UpSettings, inherited: Mapping[str, str], choices: Choic
     kafka = settings.kafka
     if broker:
         kafka = kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
-    upstream = _upstream(settings, inherited)
+    upstream = upstream_of(settings, inherited)
     env = _service_env(settings, inherited, kafka, upstream)
     wants_understudy = upstream.is_understudy and choices.starts("understudy")
     return Plan(
@@ -122,7 +122,9 @@ def make_plan(settings: UpSettings, inherited: Mapping[str, str], choices: Choic
 
 
 @dataclass(frozen=True, slots=True)
-class _Upstream:
+class Upstream:
+    """What the session service talks to: in words, and as its settings."""
+
     words: str
     env: Mapping[str, str]
     is_understudy: bool = False
@@ -134,15 +136,15 @@ def _broker(settings: UpSettings, inherited: Mapping[str, str]) -> EmbeddedKafka
     return EmbeddedKafka(settings.kafka_port, _state_dir(settings) / "kafka")
 
 
-def _upstream(settings: UpSettings, inherited: Mapping[str, str]) -> _Upstream:
-    """What was set by hand first, then OpenAI when there is a key, else the understudy."""
+def upstream_of(settings: UpSettings, inherited: Mapping[str, str]) -> Upstream:
+    """Return what was set by hand first, then OpenAI when there is a key, else the understudy."""
     if url := inherited.get("SESSION_UPSTREAM_URL"):
-        return _Upstream(f"{url} (SESSION_UPSTREAM_URL)", {})
+        return Upstream(f"{url} (SESSION_UPSTREAM_URL)", {})
     if key := inherited.get("OPENAI_API_KEY"):
         env = {"SESSION_UPSTREAM_URL": OPENAI_URL, "SESSION_UPSTREAM_API_KEY": key}
-        return _Upstream("OpenAI (OPENAI_API_KEY is set)", env)
+        return Upstream("OpenAI (OPENAI_API_KEY is set)", env)
     url = f"ws://{HOST}:{settings.ports.understudy_port}/v1/realtime"
-    return _Upstream(
+    return Upstream(
         "the understudy, a stand-in (set OPENAI_API_KEY for OpenAI)",
         {"SESSION_UPSTREAM_URL": url, "SESSION_UPSTREAM_API_KEY": "understudy"},
         is_understudy=True,
@@ -150,7 +152,7 @@ def _upstream(settings: UpSettings, inherited: Mapping[str, str]) -> _Upstream:
 
 
 def _service_env(
-    settings: UpSettings, inherited: Mapping[str, str], kafka: KafkaSettings, upstream: _Upstream
+    settings: UpSettings, inherited: Mapping[str, str], kafka: KafkaSettings, upstream: Upstream
 ) -> dict[str, str]:
     ports = settings.ports
     filled_in = {

@@ -8,20 +8,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from parley_session.core.config import EndReason, MicPolicy, Outcome
 from parley_session.core.state import ResponseUsage
 
 # -- upstream -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
+class OpenUpstream:
+    """Dial anew; what the old connection still says is no longer ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUpstream:
+    """Give the connection up; nothing it says after this counts."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigureUpstream:
     """Send the session's configuration; ``mode`` chooses audio or text answers.
 
-    ``only_mode``: nothing else may be sent again, because the voice is frozen after the first agent audio.
+    ``part``: ``mode`` and ``turns`` send no more than that, because the voice is frozen after the first agent
+    audio. ``holds_turns``: upstream creates no response by itself yet, while the history is put back.
     """
 
     mode: Literal["voice", "text"]
-    only_mode: bool = False
+    part: Literal["all", "mode", "turns"] = "all"
+    holds_turns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,58 @@ class DeleteItem:
 class AddCallerText:
     item_id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddAgentText:
+    """Tell upstream what the agent said that upstream does not know: local audio, history after a loss.
+
+    ``after`` is the item it follows, ``root`` for the beginning; null: it goes to the end.
+    """
+
+    item_id: str
+    text: str
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddSystemText:
+    """Tell the model something that neither side said."""
+
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddToolCall:
+    """Put a tool call of an earlier connection back."""
+
+    item_id: str
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitCallerAudio:
+    """The key is up: what was said is an item now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClearCallerAudio:
+    """Forget what was said since the key went down."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayCaller:
+    """Append caller audio again that the last connection lost, before any new.
+
+    ``from_ms`` is a position in the last connection's audio. Null: from where the last connection fell silent
+    (``since_heard``), or the last half second, in which a word may have begun that it had not noticed.
+    """
+
+    from_ms: int | None
+    since_heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +162,25 @@ class PlayAudio:
     number: int
     first_sample: int
     pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlayLocal:
+    """Forward rendered speech, whole, by its name."""
+
+    epoch: int
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PausePlayout:
+    """The client holds its playout where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePlayout:
+    """The client goes on playing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +245,7 @@ class RequestTool:
 class SetMicPolicy:
     """What the shell does with caller audio until told otherwise."""
 
-    policy: Literal["forward", "hold", "drop"]
+    policy: MicPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +267,16 @@ class RecordTurn:
     heard_ms: int
     spoken_ms: int
     voice_to_voice_ms: int | None
+    turn_detection_ms: int | None
+    """From the caller's last sound to the commit; null for typed turns."""
+    response_ms: int | None
+    """From the commit, or the typed text, to the response."""
+    first_audio_ms: int | None
+    """From the response to its first audio."""
     tool_calls: int
     usage: ResponseUsage
+    cost_usd: float | None
+    """Null when nobody knows what the model costs."""
     caller_text: str
     agent_heard_text: str
 
@@ -210,14 +302,17 @@ class RecordFeedback:
 class EndSession:
     """The session is over: record it, tell the client, close both sides. Nothing follows it."""
 
-    reason: Literal["caller", "agent", "idle", "limit", "lost", "failed", "drained"]
+    reason: EndReason
     code: str | None
     duration_ms: int
     turns: int
     barge_ins: int
     tool_calls: int
     usage: ResponseUsage
-    outcome: Literal["lead", "case", "none"]
+    cost_usd: float | None
+    local_ms: int
+    reconnects: int
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,17 +323,28 @@ class Ignored:
 
 
 Effect = (
-    ConfigureUpstream
+    OpenUpstream
+    | CloseUpstream
+    | ConfigureUpstream
     | CreateResponse
     | CancelResponse
     | TruncateItem
     | DeleteItem
     | AddCallerText
+    | AddAgentText
+    | AddSystemText
+    | AddToolCall
     | AddToolOutput
+    | CommitCallerAudio
+    | ClearCallerAudio
+    | ReplayCaller
     | WelcomeClient
     | BeginItem
     | EndItem
     | PlayAudio
+    | PlayLocal
+    | PausePlayout
+    | ResumePlayout
     | FlushPlayout
     | ShowTranscript
     | ShowState

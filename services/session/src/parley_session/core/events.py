@@ -64,6 +64,8 @@ class UpstreamRefused:
     message: str
     event_id: str | None = None
     param: str | None = None
+    retry_after_ms: int | None = None
+    """When upstream's sentence says to try again; null when it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,11 @@ class CallerTranscriptArrived:
 
 @dataclass(frozen=True, slots=True)
 class CallerTranscriptEnded:
+    """``billed_ms`` is the audio that the transcription model charges for."""
+
     item_id: str
     text: str
+    billed_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,8 @@ class ResponseEnded:
     message: str = ""
     usage: ResponseUsage | None = None
     create_id: str | None = None
+    retry_after_ms: int | None = None
+    """When upstream's sentence says to try again; null when it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +240,21 @@ class CallerModeChosen:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerTalked:
+    """The push-to-talk key went down or up; ``audio_ms`` is where the connection's caller audio stands."""
+
+    phase: Literal["start", "stop"]
+    audio_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallerLevelChanged:
+    """The caller's sound began or ended, as the shell measures it; only where barge-in is confirmed."""
+
+    is_loud: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CallerMuted:
     muted: bool
 
@@ -289,6 +311,18 @@ class ToolAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsSwitched:
+    """An operator switched tools off or on: ``off`` are all that are off now, as the model names them."""
+
+    off: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorEnded:
+    """An operator ended this session, or all of its business."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlinePassed:
     """The time that ``next_deadline_ms`` named has come."""
 
@@ -329,6 +363,8 @@ Event = (
     | AgentWordsEnded
     | CallerTyped
     | CallerModeChosen
+    | CallerTalked
+    | CallerLevelChanged
     | CallerMuted
     | CallerRated
     | CallerHungUp
@@ -336,6 +372,8 @@ Event = (
     | FlushAnswered
     | LinkLost
     | ToolAnswered
+    | ToolsSwitched
+    | OperatorEnded
     | DeadlinePassed
     | ShellFailed
 )

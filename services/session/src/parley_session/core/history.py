@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from parley_session.core.state import SAMPLES_PER_MS, HistoryItem, LedgerItem, SessionState
+from parley_session.core.config import SAMPLES_PER_MS
+from parley_session.core.state import HistoryItem, LedgerItem, SessionState
 
 SPEECH_CHARS_PER_S = 14
 """Slow speech: where generation was cut off, words ahead of their audio must not be credited as heard."""
@@ -31,6 +32,18 @@ def put(state: SessionState, item: HistoryItem, after: str | None = None) -> Ses
     return replace(state, history=(*history, item))
 
 
+def known_before(state: SessionState, item_id: str) -> str:
+    """Return the item that ``item_id`` follows, of those upstream has; ``root`` when there is none."""
+    playing = {e.item_id for e in state.playout.ledger if e.is_local and not e.settled}
+    before = "root"
+    for item in state.history:
+        if item.item_id == item_id:
+            break
+        if item.item_id not in playing:
+            before = item.item_id
+    return before
+
+
 def remove(state: SessionState, item_id: str) -> SessionState:
     """Forget an item that upstream was told to delete."""
     return replace(state, history=tuple(item for item in state.history if item.item_id != item_id))
@@ -40,11 +53,20 @@ def heard_words(entry: LedgerItem) -> str:
     """Return the words of ``entry`` that fit into what was played of it, cut at a word's end; never too many."""
     if entry.is_played_out:
         return entry.words
+    return _words_within(entry, entry.played)
+
+
+def spoken_words(entry: LedgerItem) -> str:
+    """Return the words of an item that upstream left unfinished, as far as their audio came."""
+    return _words_within(entry, entry.sent)
+
+
+def _words_within(entry: LedgerItem, samples: int) -> str:
     spoken = len(entry.words) * 1000 * SAMPLES_PER_MS // SPEECH_CHARS_PER_S
     whole = entry.sent if entry.generated else max(entry.sent, spoken)
-    if whole <= 0 or entry.played <= 0:
+    if whole <= 0 or samples <= 0:
         return ""
-    chars = min(len(entry.words), len(entry.words) * entry.played // whole)
+    chars = min(len(entry.words), len(entry.words) * samples // whole)
     if chars == len(entry.words) or entry.words[chars : chars + 1].isspace():
         return entry.words[:chars].rstrip()
     cut = entry.words.rfind(" ", 0, chars)

@@ -1,51 +1,74 @@
-"""The meter: turns, tokens, idle time and limits; and the one way a session ends.
+"""The meter: turns, tokens, money. Knows what a response costs, when it is told the model's prices.
 
-Does not know prices: the shell puts a cost on usage.
+Law: cached tokens are part of the input tokens and are charged at their own price, never at both.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 from parley_session.core import history, playout
-from parley_session.core.effects import Effect, EndSession, RecordToolUse, RecordTurn, ShowError
-from parley_session.core.state import (
-    SAMPLES_PER_MS,
-    Idle,
-    LedgerItem,
-    ResponseUsage,
-    SessionState,
-    Silent,
-    Turn,
-)
+from parley_session.core.config import SAMPLES_PER_MS, Prices
+from parley_session.core.effects import Effect, RecordTurn
+from parley_session.core.state import Idle, LedgerItem, ResponseUsage, SessionState, Silent, Turn
 
 Change = tuple[SessionState, list[Effect]]
-EndReason = Literal["caller", "agent", "idle", "limit", "lost", "failed", "drained"]
 
-AUTO_RESPONSE_MS = 1_500
-"""How long after a commit upstream's own response may take to start; recorded ones take under 0.1 s."""
+PER_TOKEN = 1e-6
+MS_PER_MINUTE = 60_000
 
-_ENDED_WORDS = {
-    "lost": "The connection was lost.",
-    "failed": "The agent is not available. Please try again later.",
-    "limit": "This session has reached its longest time.",
-    "idle": "Nothing was said for a while, so the session was ended.",
-}
+
+def cost_usd(usage: ResponseUsage, prices: Prices | None) -> float:
+    """Return what responses cost; 0 without prices. Source: realtime.md section 5."""
+    if prices is None:
+        return 0.0
+    fresh = (
+        (usage.input_text - usage.cached_text) * prices.input_text
+        + (usage.input_audio - usage.cached_audio) * prices.input_audio
+        + (usage.input_image - usage.cached_image) * prices.input_image
+    )
+    cached = (
+        usage.cached_text * prices.cached_text
+        + usage.cached_audio * prices.cached_audio
+        + usage.cached_image * prices.cached_image
+    )
+    wrote = usage.output_text * prices.output_text + usage.output_audio * prices.output_audio
+    return (fresh + cached + wrote) * PER_TOKEN
 
 
 def on_usage(state: SessionState, usage: ResponseUsage | None) -> SessionState:
-    """Count a response's tokens for its turn and for the session."""
+    """Count a response's tokens and money for its turn and for the session."""
     if usage is None:
         return state
-    totals = replace(state.totals, usage=state.totals.usage + usage)
-    if state.closing is not None:
-        return replace(
-            state, totals=totals, closing=replace(state.closing, usage=state.closing.usage + usage)
-        )
-    if state.turn is not None:
-        return replace(state, totals=totals, turn=replace(state.turn, usage=state.turn.usage + usage))
+    cost = cost_usd(usage, state.config.prices)
+    totals = replace(state.totals, usage=state.totals.usage + usage, cost_usd=state.totals.cost_usd + cost)
+    state = replace(state, totals=totals)
+    turn = state.closing or state.turn
+    if turn is None:
+        return state
+    charged = replace(turn, usage=turn.usage + usage, cost_usd=turn.cost_usd + cost)
+    return replace(state, closing=charged) if state.closing else replace(state, turn=charged)
+
+
+def on_transcribed(state: SessionState, billed_ms: int) -> SessionState:
+    """Count what the transcription model charges for."""
+    if not billed_ms:
+        return state
+    minute_usd = state.config.prices.transcription_minute if state.config.prices else 0.0
+    totals = replace(
+        state.totals,
+        transcribed_ms=state.totals.transcribed_ms + billed_ms,
+        cost_usd=state.totals.cost_usd + billed_ms / MS_PER_MINUTE * minute_usd,
+    )
     return replace(state, totals=totals)
+
+
+def known_cost_usd(state: SessionState, cost: float) -> float | None:
+    """Return a cost as it is told to others: null when nobody knows what this model costs."""
+    return round(cost, 6) if state.config.prices is not None else None
+
+
+# -- turns ----------------------------------------------------------------------------------------
 
 
 def begin_turn(
@@ -56,6 +79,14 @@ def begin_turn(
     totals = replace(state.totals, turns=state.totals.turns + 1, tool_rounds=0)
     turn = Turn(totals.turns, now_ms, caller_item_id, speech_ended_ms)
     return replace(state, totals=totals, turn=turn), effects
+
+
+def forget_turn(state: SessionState) -> SessionState:
+    """What the caller said was lost upstream and is said again: the turn has not happened yet."""
+    if state.turn is None:
+        return state
+    totals = replace(state.totals, turns=state.totals.turns - 1)
+    return replace(state, totals=totals, turn=None)
 
 
 def interrupt_turn(state: SessionState) -> SessionState:
@@ -97,9 +128,6 @@ def close_turn_when_over(state: SessionState) -> Change:
 def _turn_fact(state: SessionState, turn: Turn, *, barged_in: bool) -> RecordTurn:
     said = playout.entries_of_turn(state.playout, turn.number)
     caller = history.find(state, turn.caller_item_id) if turn.caller_item_id else None
-    latency_ms = None
-    if turn.speech_ended_ms is not None and turn.first_audio_ms is not None:
-        latency_ms = max(0, turn.first_audio_ms - turn.speech_ended_ms)
     return RecordTurn(
         turn=turn.number,
         mode=state.mode,
@@ -107,78 +135,21 @@ def _turn_fact(state: SessionState, turn: Turn, *, barged_in: bool) -> RecordTur
         lasted_ms=max(0, state.last_activity_ms - turn.started_ms),
         heard_ms=sum(e.played for e in said) // SAMPLES_PER_MS,
         spoken_ms=sum(e.sent for e in said) // SAMPLES_PER_MS,
-        voice_to_voice_ms=latency_ms,
+        voice_to_voice_ms=_between(turn.speech_ended_ms, turn.first_audio_ms),
+        turn_detection_ms=_between(turn.speech_ended_ms, turn.started_ms),
+        response_ms=_between(turn.started_ms, turn.response_ms),
+        first_audio_ms=_between(turn.response_ms, turn.first_audio_ms),
         tool_calls=turn.tool_calls,
         usage=turn.usage,
+        cost_usd=known_cost_usd(state, turn.cost_usd),
         caller_text=(caller.text or "") if caller else "",
         agent_heard_text=" ".join(filter(None, map(_heard, said))),
     )
 
 
+def _between(from_ms: int | None, to_ms: int | None) -> int | None:
+    return None if from_ms is None or to_ms is None else max(0, to_ms - from_ms)
+
+
 def _heard(entry: LedgerItem) -> str:
     return entry.words if entry.sent == 0 and not entry.unheard else history.heard_words(entry)
-
-
-def idle_deadline_ms(state: SessionState) -> int | None:
-    """When the session ends for silence; null while someone speaks or something is under way."""
-    limit_ms = state.config.limits.idle_hangup_ms
-    busy = state.calls or not isinstance(state.response, Idle) or not isinstance(state.floor, Silent)
-    if limit_ms is None or busy:
-        return None
-    return max(state.last_activity_ms, state.playout.playing_until_ms) + limit_ms
-
-
-def connect_deadline_ms(state: SessionState) -> int:
-    """When a session that upstream has not accepted is given up."""
-    return state.started_ms + state.config.limits.connect_ms
-
-
-def session_deadline_ms(state: SessionState) -> int:
-    """When the session ends for its length."""
-    return state.started_ms + state.config.limits.session_max_ms
-
-
-def end(state: SessionState, reason: EndReason, code: str | None = None, now_ms: int | None = None) -> Change:
-    """End the session, once: turns, calls and the end are recorded, the client is told why."""
-    if state.is_over:
-        return state, []
-    effects: list[Effect] = []
-    state, settled = playout.settle(state, state.playout.epoch + 1, None)
-    effects += [e for e in settled if not _is_for_upstream(e)]
-    for turn_over in (record_closing, lambda s: record_turn(s, barged_in=False)):
-        state, more = turn_over(state)
-        effects += more
-    ended_ms = now_ms if now_ms is not None else state.last_activity_ms
-    for call in state.calls:
-        lasted_ms = max(0, ended_ms - call.started_ms)
-        effects.append(
-            RecordToolUse(
-                call.call_id,
-                call.target.service,
-                call.target.tool,
-                "cancelled",
-                None,
-                call.attempt,
-                lasted_ms,
-            )
-        )
-    if reason in _ENDED_WORDS and (code or reason in {"limit", "idle"}):
-        effects.append(ShowError(code or reason, _ENDED_WORDS[reason], fatal=True))
-    totals = state.totals
-    effects.append(
-        EndSession(
-            reason=reason,
-            code=code,
-            duration_ms=max(0, ended_ms - state.started_ms),
-            turns=totals.turns,
-            barge_ins=totals.barge_ins,
-            tool_calls=totals.tool_calls,
-            usage=totals.usage,
-            outcome=state.outcome,
-        )
-    )
-    return replace(state, is_over=True, calls=(), creates=()), effects
-
-
-def _is_for_upstream(effect: Effect) -> bool:
-    return type(effect).__name__ in {"TruncateItem", "DeleteItem"}

@@ -12,13 +12,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from parley_session.core import history
+from parley_session.core.config import BYTES_PER_SAMPLE, SAMPLES_PER_MS, LocalAudio
 from parley_session.core.effects import (
+    AddAgentText,
     BeginItem,
     DeleteItem,
     Effect,
     EndItem,
     Ignored,
+    PausePlayout,
     PlayAudio,
+    PlayLocal,
+    ResumePlayout,
     ShowTranscript,
     TruncateItem,
 )
@@ -30,14 +35,7 @@ from parley_session.core.events import (
     OutputItemDone,
     PlayoutReported,
 )
-from parley_session.core.state import (
-    BYTES_PER_SAMPLE,
-    SAMPLES_PER_MS,
-    HistoryItem,
-    LedgerItem,
-    Playout,
-    SessionState,
-)
+from parley_session.core.state import HistoryItem, LedgerItem, Playout, Ready, SessionState
 
 Change = tuple[SessionState, list[Effect]]
 
@@ -117,6 +115,41 @@ def on_audio(state: SessionState, event: AudioArrived, now_ms: int) -> Change:
         turn = replace(turn, first_audio_ms=now_ms)
     state = replace(state, playout=playout, turn=turn)
     return state, [*effects, PlayAudio(entry.epoch, entry.number, first_sample, event.pcm)]
+
+
+def play_local(state: SessionState, audio: LocalAudio, now_ms: int) -> Change:
+    """Give the client rendered speech; it enters the conversation as text once it was heard, as far as it was."""
+    state, number = take_number(state)
+    item_id = f"parley_local_{number}"
+    turn = state.turn.number if state.turn else 0
+    entry = LedgerItem(
+        number,
+        item_id,
+        0,
+        "",
+        state.playout.epoch,
+        turn,
+        is_local=True,
+        sent=audio.samples,
+        generated=True,
+        done=True,
+        words=audio.text,
+    )
+    lasts_ms = audio.samples // SAMPLES_PER_MS
+    playout = replace(
+        state.playout,
+        ledger=(*state.playout.ledger, entry),
+        playing_until_ms=max(now_ms, state.playout.playing_until_ms) + lasts_ms,
+    )
+    totals = replace(state.totals, local_ms=state.totals.local_ms + lasts_ms)
+    state = replace(state, playout=playout, totals=totals)
+    state = history.put(state, HistoryItem(item_id, "assistant", number, audio.text))
+    return state, [
+        BeginItem(number, "assistant", entry.epoch),
+        PlayLocal(entry.epoch, number, audio.name),
+        EndItem(number, "assistant", entry.epoch, audio.samples),
+        ShowTranscript(number, "assistant", audio.text, True),
+    ]
 
 
 def on_audio_ended(state: SessionState, event: AudioEnded) -> Change:
@@ -228,6 +261,8 @@ def settle(state: SessionState, before_epoch: int, answer: tuple[int, int] | Non
 
 def _settle_one(state: SessionState, entry: LedgerItem) -> Change:
     played_ms = entry.played // SAMPLES_PER_MS
+    if entry.is_local:
+        return _settle_local(state, entry)
     if entry.is_played_out:
         return _with_entry(state, replace(entry, settled=True)), []
     words = history.heard_words(entry)
@@ -244,9 +279,65 @@ def _settle_one(state: SessionState, entry: LedgerItem) -> Change:
     return state, [TruncateItem(entry.item_id, entry.content_index, played_ms), shown]
 
 
+def _settle_local(state: SessionState, entry: LedgerItem) -> Change:
+    """Upstream learns of audio that was not its own by what was heard of it."""
+    words = history.heard_words(entry)
+    effects: list[Effect] = []
+    if not entry.is_played_out:
+        effects.append(ShowTranscript(entry.number, "assistant", entry.words, True, words))
+    state = _with_entry(state, replace(entry, settled=True))
+    if not words:
+        return history.remove(state, entry.item_id), effects
+    state = history.put(
+        state,
+        HistoryItem(entry.item_id, "assistant", entry.number, words, True, not entry.is_played_out),
+    )
+    if isinstance(state.upstream, Ready):
+        effects.insert(0, AddAgentText(entry.item_id, words, history.known_before(state, entry.item_id)))
+    return state, effects
+
+
+def settle_played_local(state: SessionState) -> Change:
+    """Local audio that was heard to its end becomes part of the conversation."""
+    effects: list[Effect] = []
+    for entry in state.playout.ledger:
+        if entry.is_local and not entry.settled and entry.is_played_out:
+            state, more = _settle_local(state, entry)
+            effects += more
+    return state, effects
+
+
+def let_go(state: SessionState) -> SessionState:
+    """Upstream is lost: what the client still plays is ours alone now, the rest of the ledger is history."""
+    kept = []
+    for entry in state.playout.ledger:
+        if entry.settled or entry.epoch != state.playout.epoch or entry.played >= entry.sent:
+            continue
+        words = entry.words if entry.generated else history.spoken_words(entry)
+        kept.append(replace(entry, is_local=True, generated=True, done=True, words=words))
+    return replace(state, playout=replace(state.playout, ledger=tuple(kept)))
+
+
+def pause(state: SessionState, now_ms: int) -> Change:
+    """Hold the client's playout where it is."""
+    if state.playout.paused_ms is not None:
+        return state, []
+    return replace(state, playout=replace(state.playout, paused_ms=now_ms)), [PausePlayout()]
+
+
+def resume(state: SessionState, now_ms: int) -> Change:
+    """Let the client play on; all it has ends later by as long as it was held."""
+    paused_ms = state.playout.paused_ms
+    if paused_ms is None:
+        return state, []
+    until_ms = state.playout.playing_until_ms + max(0, now_ms - paused_ms)
+    playout = replace(state.playout, paused_ms=None, playing_until_ms=until_ms)
+    return replace(state, playout=playout), [ResumePlayout()]
+
+
 def raise_epoch(state: SessionState) -> SessionState:
     """Begin a new playout stream; what is in the old one is to be flushed and settled."""
-    playout = replace(state.playout, epoch=state.playout.epoch + 1, playing_until_ms=0)
+    playout = replace(state.playout, epoch=state.playout.epoch + 1, playing_until_ms=0, paused_ms=None)
     return replace(state, playout=playout)
 
 

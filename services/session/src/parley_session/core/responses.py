@@ -10,14 +10,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from parley_session.core import meter
-from parley_session.core.effects import CancelResponse, CreateResponse, Effect, Ignored, ShowError
+from parley_session.core import ending, meter, playout
+from parley_session.core.effects import (
+    CancelResponse,
+    CreateResponse,
+    Effect,
+    Ignored,
+    ShowError,
+    ShowNotice,
+)
 from parley_session.core.events import ItemAdded, ResponseEnded, ResponseStarted, UpstreamRefused
 from parley_session.core.state import (
     Active,
+    Agent,
     Caller,
     Cancelling,
-    Connecting,
+    Confirming,
     Create,
     CreateKind,
     Creating,
@@ -31,6 +39,14 @@ Change = tuple[SessionState, list[Effect]]
 
 DEAD_KEPT = 8
 RETRIES_MAX = 1
+RATE_LIMIT_RETRIES_MAX = 3
+RATE_LIMIT_WAIT_MS = 2_000
+"""When upstream's rate limit names no time."""
+COLLISION_WAIT_MS = 1_500
+"""How long upstream's own response, which was first, is awaited before ours is asked for again."""
+CONTINUE = (
+    "Your last answer was cut off in the middle. Finish it in one short sentence, without repeating it."
+)
 FATAL_CODES = frozenset(
     {
         "invalid_api_key",
@@ -41,7 +57,6 @@ FATAL_CODES = frozenset(
         "invalid_model",
         "missing_model",
         "beta_api_shape_disabled",
-        "session_expired",
     }
 )
 """Source: realtime.md section 4, error codes."""
@@ -51,11 +66,13 @@ HARMLESS_CODES = frozenset(
         "item_truncate_invalid_item_id",
         "item_delete_invalid_item_id",
         "input_audio_buffer_commit_empty",
+        "session_expired",  # the close that follows it is what counts
     }
 )
 """What a race with upstream's own doing produces; the state it wanted is already there."""
 _CALLER_WORDS = {
     "rate_limit_exceeded": "The service is very busy. Please try again in a moment.",
+    "content_filter": "The agent may not answer that. Please ask something else.",
 }
 
 
@@ -67,6 +84,7 @@ def want(
     instructions: str | None = None,
     may_call_tools: bool = True,
     retries: int = 0,
+    after_playout: bool = False,
 ) -> SessionState:
     """Queue a response. Answers coalesce: one response answers everything that is in the conversation."""
     waiting = next((c for c in state.creates if c.kind == kind), None)
@@ -76,24 +94,45 @@ def want(
             unseen=waiting.unseen | unseen,
             may_call_tools=waiting.may_call_tools and may_call_tools,
             retries=max(waiting.retries, retries),
+            after_playout=waiting.after_playout and after_playout,
         )
         return replace(state, creates=tuple(merged if c is waiting else c for c in state.creates))
-    create = Create(f"create_{state.next_create}", kind, unseen, instructions, may_call_tools, retries)
+    create = Create(
+        f"create_{state.next_create}", kind, unseen, instructions, may_call_tools, retries, after_playout
+    )
     return replace(state, creates=(*state.creates, create), next_create=state.next_create + 1)
 
 
-def send_next(state: SessionState) -> Change:
+def if_ready(state: SessionState, *effects: Effect) -> list[Effect]:
+    """Return effects for upstream; none while it is away, for what they would add is put back with the history."""
+    return list(effects) if isinstance(state.upstream, Ready) else []
+
+
+def send_next(state: SessionState, now_ms: int) -> Change:
     """Ask for the next queued response if nothing speaks against it now."""
     if not state.creates or not isinstance(state.upstream, Ready) or not isinstance(state.response, Idle):
         return state, []
-    caller_speaks = isinstance(state.floor, Caller) or (
-        isinstance(state.floor, Yielding) and state.floor.caller_item_id is not None
-    )
-    if caller_speaks or state.auto_response_due_ms is not None:
+    held = state.creates_held_ms is not None and now_ms < state.creates_held_ms
+    if _caller_speaks(state) or held or state.auto_response_due_ms is not None or state.farewell:
         return state, []
-    create, *rest = state.creates
-    state = replace(state, creates=tuple(rest), response=Creating(create))
+    waits = playout.is_audible(state.playout)
+    off = state.config.turn_taking.barge_in == "off"
+    create = next((c for c in state.creates if not (waits and (off or c.after_playout))), None)
+    if create is None:
+        return state, []
+    rest = tuple(c for c in state.creates if c is not create)
+    state = replace(state, creates=rest, creates_held_ms=None, response=Creating(create))
     return state, [CreateResponse(create.id, create.instructions, create.may_call_tools)]
+
+
+def _caller_speaks(state: SessionState) -> bool:
+    match state.floor:
+        case Caller() | Confirming():
+            return True
+        case Yielding(caller_item_id=item) | Agent(aside=item):
+            return item is not None
+        case _:
+            return state.talk_began_ms is not None
 
 
 def on_item_seen(state: SessionState, event: ItemAdded) -> SessionState:
@@ -109,9 +148,11 @@ def on_item_seen(state: SessionState, event: ItemAdded) -> SessionState:
     return state
 
 
-def on_started(state: SessionState, event: ResponseStarted) -> Change:
+def on_started(state: SessionState, event: ResponseStarted, now_ms: int) -> Change:
     """A response begins: ours, upstream's own, or one of ours that the caller has overtaken."""
     current = state.response
+    if state.turn is not None and state.turn.response_ms is None:
+        state = replace(state, turn=replace(state.turn, response_ms=now_ms))
     if isinstance(current, Creating) and event.create_id == current.create.id:
         if current.doomed:
             state = bury(replace(state, response=Cancelling(event.response_id)), event.response_id)
@@ -141,7 +182,9 @@ def on_ended(state: SessionState, event: ResponseEnded, now_ms: int) -> Change:
     state = replace(state, response=Idle(), last_activity_ms=now_ms)
     is_dead = event.response_id in state.dead_responses
     if event.status == "failed":
-        return _on_failed(state, event, create)
+        return _on_failed(state, event, create, now_ms)
+    if event.status == "incomplete" and not is_dead:
+        return _on_incomplete(state, event, create)
     if state.turn is not None and not is_dead:
         state = replace(state, turn=replace(state.turn, answered=True))
     if event.status == "cancelled" and not is_dead:
@@ -150,34 +193,71 @@ def on_ended(state: SessionState, event: ResponseEnded, now_ms: int) -> Change:
     return state, []
 
 
-def _on_failed(state: SessionState, event: ResponseEnded, create: Create | None) -> Change:
+def _on_failed(state: SessionState, event: ResponseEnded, create: Create | None, now_ms: int) -> Change:
     code = event.reason or "response_failed"
     retries = create.retries if create else 0
+    kind: CreateKind = create.kind if create else "answer"
     if code in FATAL_CODES:
-        return meter.end(state, "failed", f"upstream_{code}")
+        return ending.fail(state, f"upstream_{code}", now_ms)
+    if code == "rate_limit_exceeded":
+        return _wait_as_told(state, kind, retries, event.retry_after_ms, now_ms)
     if code in {"server_error", "response_failed"} and retries < RETRIES_MAX:
-        return want(state, "answer", retries=retries + 1), [Ignored("response_retried")]
-    if state.turn is not None:
-        state = replace(state, turn=replace(state.turn, answered=True))
+        return _again(state, kind, create, retries + 1), [Ignored("response_retried")]
+    return _answered(state), [_could_not(code)]
+
+
+def _again(state: SessionState, kind: CreateKind, create: Create | None, retries: int) -> SessionState:
+    instructions = create.instructions if create else None
+    may_call_tools = create.may_call_tools if create else True
+    return want(state, kind, instructions=instructions, may_call_tools=may_call_tools, retries=retries)
+
+
+def _wait_as_told(
+    state: SessionState, kind: CreateKind, retries: int, retry_after_ms: int | None, now_ms: int
+) -> Change:
+    """Upstream is at its rate limit: ask again when it says, if that is bearable, and say so."""
+    wait_ms = RATE_LIMIT_WAIT_MS if retry_after_ms is None else retry_after_ms
+    if retries >= RATE_LIMIT_RETRIES_MAX or wait_ms > state.config.limits.rate_limit_wait_max_ms:
+        return _answered(state), [_could_not("rate_limit_exceeded")]
+    state = want(replace(state, creates_held_ms=now_ms + wait_ms), kind, retries=retries + 1)
+    return state, [ShowNotice("rate_limited", "The service is busy; the agent answers in a moment.")]
+
+
+def _on_incomplete(state: SessionState, event: ResponseEnded, create: Create | None) -> Change:
+    """The model stopped short: what it was saying is brought to an end, once; what it may not say is told."""
+    state = _answered(state)
+    if event.reason == "content_filter":
+        return state, [_could_not("content_filter")]
+    if event.reason != "max_output_tokens" or (create is not None and create.kind == "continuation"):
+        return state, []
+    return want(state, "continuation", instructions=CONTINUE, may_call_tools=False), []
+
+
+def _answered(state: SessionState) -> SessionState:
+    return state if state.turn is None else replace(state, turn=replace(state.turn, answered=True))
+
+
+def _could_not(code: str) -> ShowError:
     words = _CALLER_WORDS.get(code, "The agent could not answer. Please say that again.")
-    return state, [ShowError(f"upstream_{code}", words, fatal=False)]
+    return ShowError(f"upstream_{code}", words, fatal=False)
 
 
 def on_refused(state: SessionState, event: UpstreamRefused, now_ms: int) -> Change:
     """Upstream refused something: fatal, a race that does not matter, or a create to be asked again."""
     if event.code in FATAL_CODES:
-        return meter.end(state, "failed", f"upstream_{event.code}")
-    if isinstance(state.upstream, Connecting):
-        return meter.end(state, "failed", f"upstream_{event.code or event.kind}")
-    if event.code == "conversation_already_has_active_response":
-        return _on_collision(state, now_ms), [Ignored("create_collided")]
+        return ending.fail(state, f"upstream_{event.code}", now_ms)
     if event.code in HARMLESS_CODES:
         return state, [Ignored(event.code)]
+    if not isinstance(state.upstream, Ready):
+        return ending.fail(state, f"upstream_{event.code or event.kind}", now_ms)
+    if event.code == "conversation_already_has_active_response":
+        return _on_collision(state, now_ms), [Ignored("create_collided")]
     if isinstance(state.response, Creating) and event.event_id == state.response.create.id:
+        create = state.response.create
         state = replace(state, response=Idle())
-        return state, [
-            ShowError(f"upstream_{event.code or event.kind}", "The agent could not answer.", fatal=False)
-        ]
+        if event.code == "rate_limit_exceeded":
+            return _wait_as_told(state, create.kind, create.retries, event.retry_after_ms, now_ms)
+        return _answered(state), [_could_not(event.code or event.kind)]
     return state, [Ignored("upstream_refused")]
 
 
@@ -186,7 +266,7 @@ def _on_collision(state: SessionState, now_ms: int) -> SessionState:
     if not isinstance(state.response, Creating):
         return state
     create, doomed = state.response.create, state.response.doomed
-    state = replace(state, response=Idle(), auto_response_due_ms=now_ms + meter.AUTO_RESPONSE_MS)
+    state = replace(state, response=Idle(), auto_response_due_ms=now_ms + COLLISION_WAIT_MS)
     again = create.kind == "answer" and not doomed
     return replace(state, creates=(create, *state.creates)) if again else state
 

@@ -9,69 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-SAMPLES_PER_MS = 24
-BYTES_PER_SAMPLE = 2
-
-Mode = Literal["voice", "text"]
-ToolClass = Literal["read", "reversible", "irreversible"]
-
-# -- what the session was told at its start -------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class TurnTaking:
-    """How turns are taken."""
-
-    flush_answer_ms: int = 150
-    """How long the client's answer to a flush is awaited; the last report counts after that."""
-    silence_ms: int = 500
-    """Upstream's silence window: how long before speech_stopped the caller really stopped."""
-    playout_grace_ms: int = 2_000
-    """How long after audio must have ended a client that stopped reporting is still thought to play."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one session may take; null means no such limit."""
-
-    connect_ms: int = 10_000
-    """How long upstream may take to accept and configure the session."""
-    session_max_ms: int = 1_800_000
-    idle_hangup_ms: int | None = 120_000
-    tool_calls_max: int = 50
-    tool_rounds_max: int = 8
-    """Rounds of tool calls without a word of the caller, after which the model must speak."""
-    tool_attempts_max: int = 3
-    tool_output_chars_max: int = 60_000
-    """Well below upstream's 256,000 (realtime.md 1.6): a result is read by a model, not archived."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolTarget:
-    """A tool as the model knows it, and where it runs."""
-
-    model_name: str
-    service: str
-    tool: str
-    tool_class: ToolClass
-    deadline_ms: int
-    outcome: Literal["lead", "case", "none"] = "none"
-    """What a session that used it successfully came to."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """Everything the core needs to know that does not change."""
-
-    session_id: str
-    mode: Mode = "voice"
-    greet_first: bool = True
-    greeting: str | None = None
-    fence: int = 1
-    turn_taking: TurnTaking = TurnTaking()
-    limits: Limits = Limits()
-    tools: tuple[ToolTarget, ...] = ()
-
+from parley_session.core.config import LocalAudio, MicPolicy, Mode, Outcome, SessionConfig, ToolTarget
 
 # -- the floor ------------------------------------------------------------------------------------
 
@@ -90,7 +28,26 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Agent audio of the current epoch is in the client's hands and not yet all played."""
+    """Agent audio of the current epoch is in the client's hands and not yet all played.
+
+    ``aside`` is the item that the caller is speaking where barge-in is off; null while they are quiet.
+    """
+
+    aside: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirming:
+    """The caller made a sound while the agent speaks: a cough, or a barge-in once it was loud long enough.
+
+    Playout is paused while the sound lasts: ``loud_since_ms`` is null while it is away.
+    """
+
+    caller_item_id: str
+    audio_start_ms: int
+    loud_since_ms: int | None
+    loud_ms: int = 0
+    """Sound before ``loud_since_ms``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +62,38 @@ class Yielding:
     caller_item_id: str | None
 
 
-Floor = Silent | Caller | Agent | Yielding
+Floor = Silent | Caller | Agent | Confirming | Yielding
 
 # -- the upstream connection and response ---------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """Not yet able to converse."""
+    """A connection is being opened and configured."""
+
+    since_ms: int
+    attempt: int = 1
+    lost_ms: int | None = None
+    """When the one before it was lost; null for a session's first, and for a roll-over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Upstream is configured."""
+    """Upstream is configured and can converse."""
+
+    opened_ms: int
 
 
-Upstream = Connecting | Ready
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Upstream was lost and is tried again at ``retry_ms``."""
+
+    retry_ms: int
+    attempt: int
+    lost_ms: int
+
+
+Upstream = Connecting | Ready | Away
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +126,7 @@ class Cancelling:
 
 Response = Idle | Creating | Active | Cancelling
 
-CreateKind = Literal["greeting", "answer"]
+CreateKind = Literal["greeting", "answer", "continuation", "nudge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +139,8 @@ class Create:
     instructions: str | None = None
     may_call_tools: bool = True
     retries: int = 0
+    after_playout: bool = False
+    """Not before the client has played what it was given."""
 
 
 # -- playout --------------------------------------------------------------------------------------
@@ -182,6 +157,8 @@ class LedgerItem:
     epoch: int
     turn: int
     """Number of the turn it belongs to; 0 for the greeting."""
+    is_local: bool = False
+    """Upstream has no such audio item: what was heard of it is told upstream as text, once it is over."""
     sent: int = 0
     received: int = 0
     played: int = 0
@@ -209,6 +186,8 @@ class Playout:
     ledger: tuple[LedgerItem, ...] = ()
     playing_until_ms: int = 0
     """When all audio sent in this epoch must have been played, had it played without a pause."""
+    paused_ms: int | None = None
+    """When the client was told to pause; null while it plays."""
 
 
 # -- tools, history, money ------------------------------------------------------------------------
@@ -225,6 +204,8 @@ class PendingCall:
     attempt: int
     started_ms: int
     attempt_deadline_ms: int
+    filled: bool = False
+    """The agent has said that it is looking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +216,16 @@ class HistoryItem:
     role: Literal["user", "assistant", "tool_call", "tool_output"]
     number: int = 0
     text: str | None = None
+    """Words; for a tool call its name, for a tool output the output."""
     final: bool = False
     is_estimate: bool = False
     """The words were estimated from how much audio was heard."""
+    call_id: str = ""
+    arguments: str = ""
+    audio_start_ms: int | None = None
+    """Where caller speech begins in the audio of its upstream connection; null when it was not spoken."""
+    committed: bool = False
+    """Caller speech that upstream has made an item of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +238,8 @@ class ResponseUsage:
     cached_audio: int = 0
     output_text: int = 0
     output_audio: int = 0
+    input_image: int = 0
+    cached_image: int = 0
 
     def __add__(self, other: ResponseUsage) -> ResponseUsage:
         return ResponseUsage(
@@ -259,7 +249,13 @@ class ResponseUsage:
             self.cached_audio + other.cached_audio,
             self.output_text + other.output_text,
             self.output_audio + other.output_audio,
+            self.input_image + other.input_image,
+            self.cached_image + other.cached_image,
         )
+
+    @property
+    def tokens(self) -> int:
+        return self.input_text + self.input_audio + self.input_image + self.output_text + self.output_audio
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +267,14 @@ class Turn:
     caller_item_id: str | None = None
     speech_ended_ms: int | None = None
     """When the caller really stopped, before upstream's silence window; null for typed turns."""
+    response_ms: int | None = None
+    """When the first response to it began upstream."""
     first_audio_ms: int | None = None
     answered: bool = False
     """A response to it has ended upstream."""
     tool_calls: int = 0
     usage: ResponseUsage = ResponseUsage()
+    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +287,19 @@ class Totals:
     tool_rounds: int = 0
     """Since the caller last said something."""
     usage: ResponseUsage = ResponseUsage()
+    transcribed_ms: int = 0
+    cost_usd: float = 0.0
+    local_ms: int = 0
+    """Agent audio that came from here and cost no response."""
+    reconnects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """The session has failed; the caller still hears why, until ``deadline_ms`` at the latest."""
+
+    code: str
+    deadline_ms: int
 
 
 # -- the whole ------------------------------------------------------------------------------------
@@ -302,14 +314,22 @@ class SessionState:
     last_activity_ms: int
     mode: Mode
     playout: Playout
-    upstream: Upstream = Connecting()
+    upstream: Upstream
+    upstream_heard_ms: int
+    """When upstream last said anything."""
     floor: Floor = Silent()
     response: Response = Idle()
     creates: tuple[Create, ...] = ()
+    creates_held_ms: int | None = None
+    """Until when upstream wants no response of ours (its rate limit)."""
     next_create: int = 1
     dead_responses: tuple[str, ...] = ()
     """Responses whose deltas are dropped; the newest eight."""
+    dismissed: tuple[str, ...] = ()
+    """Caller items that were coughs; the newest eight."""
     calls: tuple[PendingCall, ...] = ()
+    switched_off: tuple[str, ...] = ()
+    """Tools, as the model names them, that an operator has switched off."""
     grants: tuple[str, ...] = ()
     history: tuple[HistoryItem, ...] = ()
     turn: Turn | None = None
@@ -317,21 +337,46 @@ class SessionState:
     """The turn that was barged in upon, until what was heard of it is settled."""
     auto_response_due_ms: int | None = None
     """Until when upstream's own response to the committed caller item is expected; ours wait for it."""
+    replay_from_ms: int | None = None
+    """Where caller audio that upstream lost begins in its last connection; null: nothing was lost."""
     totals: Totals = Totals()
     muted: bool = False
+    talk_began_ms: int | None = None
+    """Since when the push-to-talk key is down; null while it is up."""
+    talk_from_ms: int | None = None
+    """Where what is said with the key begins in the audio of the connection; null once it was committed."""
+    idle_base_ms: int | None = None
+    """Since when nothing happened but our asking whether anyone is there; null when we have not asked."""
+    mic: MicPolicy = "hold"
+    """What the shell was last told to do with caller audio."""
+    was_started: bool = False
     was_welcomed: bool = False
+    was_wrapped_up: bool = False
+    farewell: Farewell | None = None
     is_over: bool = False
     shown: str = ""
     """The agent state the client was last told."""
-    outcome: Literal["lead", "case", "none"] = "none"
+    outcome: Outcome = "none"
 
 
 def initial(config: SessionConfig, now_ms: int) -> SessionState:
-    """Return a session that has just been attached; its epoch outranks every epoch of an earlier owner."""
+    """Return a session that has just been attached; its epoch outranks every epoch of an earlier owner.
+
+    The shell opens the first upstream connection by itself; later ones are asked for by ``OpenUpstream``.
+    """
     return SessionState(
         config=config,
         started_ms=now_ms,
         last_activity_ms=now_ms,
         mode=config.mode,
         playout=Playout(epoch=(config.fence << 16) | 1),
+        upstream=Connecting(now_ms),
+        upstream_heard_ms=now_ms,
     )
+
+
+def local_audio(state: SessionState, name: str) -> LocalAudio | None:
+    """Return rendered speech by its name; null when there is none, and in text mode."""
+    if state.mode != "voice":
+        return None
+    return next((audio for audio in state.config.local if audio.name == name), None)

@@ -1,7 +1,8 @@
-"""Checks server events against the official client's GA types, strictly, and names what those do not declare.
+"""Checks server events against the official client's types, strictly, and names what those do not declare.
 
-The real server sends some fields that the types lack; ``KNOWN_EXTRAS`` is the whole list of them. An event with any
-other extra is as wrong as one with a field missing.
+The real server sends some fields that the types lack; ``KNOWN_EXTRAS`` is the whole list of them for GA, and the two
+after it what Azure's hosts and the beta send beside. An event with any other extra is as wrong as one with a field
+missing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pydantic
+from openai.types.beta.realtime import RealtimeServerEvent as BetaServerEvent
 from openai.types.realtime import RealtimeServerEvent
 
 _DELTAS = (
@@ -45,14 +47,45 @@ KNOWN_EXTRAS: frozenset[tuple[str, str]] = frozenset(
 """(event type, path): `obfuscation` on deltas; `id`, `object`, `expires_at` of sessions; 2.x phases and reasoning."""
 
 
-def faults(events: Iterable[dict[str, Any]]) -> list[str]:
+AZURE_EXTRAS = frozenset(
+    {("response.content_part.added", "content"), ("response.content_part.done", "content")}
+)
+"""Azure's GA hosts repeat a part under ``content``."""
+BETA_EXTRAS = frozenset(
+    {
+        (kind, f"session.{name}")
+        for kind in ("session.created", "session.updated")
+        for name in (
+            *("client_secret", "expires_at", "include", "object", "prompt", "truncation"),
+            "turn_detection.idle_timeout_ms",
+        )
+    }
+    | {
+        ("response.function_call_arguments.done", "name"),
+        ("response.done", "response.usage.input_token_details.cached_tokens_details"),
+    }
+)
+"""What beta recordings show beside the beta types."""
+
+
+def faults(events: Iterable[dict[str, Any]], *, azure: bool = False) -> list[str]:
     """Return a line for every event that is not of its GA type, or carries an extra that the wire does not."""
-    return [f"{event.get('type')}: {fault}" for event in events for fault in _faults(event)]
+    known = KNOWN_EXTRAS | AZURE_EXTRAS if azure else KNOWN_EXTRAS
+    return [f"{event.get('type')}: {fault}" for event in events for fault in _faults(event, _GA, known)]
 
 
-def _faults(event: dict[str, Any]) -> Iterator[str]:
+def beta_faults(events: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the same for events of the beta dialect."""
+    return [
+        f"{event.get('type')}: {fault}" for event in events for fault in _faults(event, _BETA, BETA_EXTRAS)
+    ]
+
+
+def _faults(
+    event: dict[str, Any], models: dict[str, type[pydantic.BaseModel]], known: frozenset[tuple[str, str]]
+) -> Iterator[str]:
     kind = str(event.get("type"))
-    model = _MODELS.get(kind)
+    model = models.get(kind)
     if model is None:
         yield "no such server event"
         return
@@ -61,7 +94,7 @@ def _faults(event: dict[str, Any]) -> Iterator[str]:
     except pydantic.ValidationError as wrong:
         yield from (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong.errors())
         return
-    yield from (f"undeclared {path}" for path in set(_extras(parsed)) if (kind, path) not in KNOWN_EXTRAS)
+    yield from (f"undeclared {path}" for path in set(_extras(parsed)) if (kind, path) not in known)
 
 
 def _extras(value: object, path: str = "") -> Iterator[str]:
@@ -74,8 +107,7 @@ def _extras(value: object, path: str = "") -> Iterator[str]:
             yield from _extras(each, f"{path}[]")
 
 
-def _event_models() -> dict[str, type[pydantic.BaseModel]]:
-    union: Any = RealtimeServerEvent
+def _event_models(union: Any) -> dict[str, type[pydantic.BaseModel]]:
     while typing.get_origin(union) is typing.Annotated:
         union = typing.get_args(union)[0]
     return {
@@ -85,4 +117,5 @@ def _event_models() -> dict[str, type[pydantic.BaseModel]]:
     }
 
 
-_MODELS = _event_models()
+_GA = _event_models(RealtimeServerEvent)
+_BETA = _event_models(BetaServerEvent)

@@ -41,6 +41,64 @@ EXPECTED: dict[str, tuple[str, set[str], set[str]]] = {
     "schedule_call": ("reversible", {"preferred_day"}, {"preferred_time", "time_zone", "lead_id"}),
     "score_lead": ("reversible", {"lead_id"}, {"credit_score", "dscr", "down_payment_pct", "timeline"}),
     "search_knowledge_base": ("read", {"query"}, set()),
+    # shop
+    "recommend_products": ("read", {"query"}, {"kind", "max_price_usd", "color", "size"}),
+    "look_up_stock": ("read", {"product"}, {"size", "store_town"}),
+    "reserve_in_store": ("reversible", {"product", "store_town", "name"}, {"size", "phone"}),
+    "back_in_stock_alert": ("reversible", {"product"}, {"size"}),
+    "add_to_cart": ("reversible", {"product", "quantity"}, {"size", "keep_other_size"}),
+    "remove_from_cart": ("reversible", {"product"}, set()),
+    "show_cart": ("read", set(), set()),
+    "apply_promo_code": ("reversible", {"promo_code"}, set()),
+    "check_out": ("reversible", {"email"}, {"name"}),
+    "order_status": ("reversible", {"email"}, {"order_number", "postcode"}),
+    "start_return": ("reversible", {"product", "reason", "wanted"}, {"exchange_size", "quantity"}),
+    "cancel_order": ("reversible", set(), {"order_number"}),
+    # helpdesk
+    "start_troubleshooting": ("reversible", {"problem"}, set()),
+    "answer_troubleshooting": ("reversible", {"answer_is_yes"}, set()),
+    "check_outage": ("read", {"town"}, set()),
+    "open_ticket": ("reversible", {"problem", "name", "email"}, {"phone", "urgency"}),
+    "check_ticket": ("reversible", {"ticket_number", "email"}, set()),
+    "add_ticket_note": ("reversible", {"note"}, set()),
+    "close_ticket": ("reversible", set(), set()),
+    "escalate_to_person": ("reversible", {"problem"}, {"name", "phone", "urgency"}),
+    "record_feedback": ("reversible", {"rating"}, {"recommend", "comment"}),
+    "agree_credit_check": ("reversible", {"consent"}, set()),
+    "assess_symptoms": ("reversible", {"symptoms"}, {"age_years", "days", "severity", "temperature_f"}),
+    "book_appointment": (
+        "reversible",
+        {"reason", "preferred_day"},
+        {"preferred_time", "doctor", "name", "phone", "email"},
+    ),
+    "cancel_appointment": ("reversible", set(), {"reference"}),
+    "check_account_balance": ("read", set(), {"account"}),
+    "check_application_status": ("read", set(), set()),
+    "check_fraud_alerts": ("read", set(), set()),
+    "describe_risk_profile": ("read", {"horizon_years", "loss_reaction"}, {"reserve_months", "security"}),
+    "find_appointment": ("reversible", set(), {"reference", "phone"}),
+    "find_insurance_plan": ("read", {"plan_name"}, set()),
+    "freeze_card": ("reversible", {"reason"}, {"card", "last4"}),
+    "list_prescriptions": ("read", set(), set()),
+    "list_transactions": (
+        "read",
+        set(),
+        {"account", "merchant", "from_day", "to_day", "min_amount_usd", "max_amount_usd", "direction"},
+    ),
+    "prequalify_loan": (
+        "read",
+        {"purpose", "amount_usd", "annual_income_usd", "monthly_debts_usd", "credit_score"},
+        {"term_years"},
+    ),
+    "record_health_consent": ("reversible", {"consent"}, set()),
+    "record_medical_history": ("reversible", {"category", "details"}, {"since_year"}),
+    "refill_prescription": ("reversible", {"medication"}, set()),
+    "report_fraud": ("reversible", {"details"}, {"merchant", "amount_usd"}),
+    "reschedule_appointment": ("reversible", {"preferred_day"}, {"preferred_time", "doctor", "reference"}),
+    "submit_loan_application": ("reversible", set(), set()),
+    "verify_customer": ("reversible", {"customer_number", "date_of_birth", "security_word"}, set()),
+    "verify_insurance": ("read", set(), {"service", "day"}),
+    "verify_patient": ("reversible", {"name", "date_of_birth", "postcode"}, set()),
 }
 
 
@@ -120,6 +178,16 @@ def test_what_a_tool_may_emit_is_a_fact_and_what_is_personal_a_parameter(name: s
         ("schedule_call", "preferred_day", "date", None),
         ("schedule_call", "preferred_time", "time", None),
         ("search_knowledge_base", "query", "text", None),
+        ("verify_patient", "name", "name", None),
+        ("verify_patient", "date_of_birth", "date", None),
+        ("verify_patient", "postcode", "code", None),
+        ("verify_customer", "customer_number", "code", None),
+        ("book_appointment", "reason", "text", None),
+        ("book_appointment", "preferred_day", "date", None),
+        ("refill_prescription", "medication", "plain", None),
+        ("freeze_card", "reason", "enum", None),
+        ("prequalify_loan", "amount_usd", "number", "usd"),
+        ("list_transactions", "from_day", "date", None),
     ],
 )
 def test_the_understudy_reads_a_parameter_as_what_it_is(
@@ -149,6 +217,7 @@ def test_an_announcement_survives_its_way_through_kafka() -> None:
     )
     value = to_json(said)
     assert read_contract(Announcement, value) == said
-    assert json.loads(value)["tools"][0]["class"] == "read"
-    assert len(value) < 64_000
+    classes = {each["name"]: each["class"] for each in json.loads(value)["tools"]}
+    assert classes["analyze_deal"] == "read"
+    assert len(value) < 512_000  # half of what a broker takes by default
     assert all(isinstance(spec, ToolSpec) for spec in said.tools)

@@ -13,11 +13,28 @@ import pybase64
 
 from fakes.brain import decide
 from parley_common.audio import as_signal, ms_to_bytes, silence
+from parley_understudy.beta import BetaDialect
 from parley_understudy.brain.types import Decision, View
+from parley_understudy.fault_plan import plan_of
 from parley_understudy.flavours import flavour_of
+from parley_understudy.line import Line
 from parley_understudy.session import Options, Session
 from parley_understudy.vad import GRID_MS, GRID_SAMPLES
-from parley_understudy.wire import Close, Forget, Hear, Ids, Job, Out, Send, Speak, Think
+from parley_understudy.wire import (
+    Close,
+    Ending,
+    FallSilent,
+    Forget,
+    Hear,
+    Ids,
+    Job,
+    Out,
+    Raw,
+    Send,
+    Speak,
+    Think,
+    Vanish,
+)
 
 MS_PER_CHAR = 60
 
@@ -31,7 +48,10 @@ class LoudnessDetector:
 
 
 class Stage:
-    """One session. ``heard`` answers the ears in turn (None: they fail); names in ``hold`` keep jobs waiting."""
+    """One session. ``heard`` answers the ears in turn (None: they fail); names in ``hold`` keep jobs waiting.
+
+    ``faults`` is a fault script as decoded JSON.
+    """
 
     def __init__(
         self,
@@ -41,15 +61,18 @@ class Stage:
         brain: Callable[[View], Decision] = decide,
         transcription_only: bool = False,
         azure: bool = False,
+        beta: bool = False,
+        faults: Any = None,
     ) -> None:
-        flavour = flavour_of(model, azure=azure)
+        flavour = flavour_of(model, azure=azure, beta=beta)
         assert flavour is not None
         self.now_ms = 0.0
         self.events: list[dict[str, Any]] = []
         self.jobs: deque[Job] = deque()
         self.forgotten: list[Forget] = []
         self.views: list[View] = []
-        self.closed: Close | None = None
+        self.closed: Ending | None = None
+        self.raw: list[str] = []
         self.heard: deque[str | None] = deque()
         self.hold: set[type] = set()
         self._brain = brain
@@ -57,7 +80,10 @@ class Stage:
         ids = Ids(random.Random(7))
         options = Options(flavour, ids, LoudnessDetector, opened_at, 3600, pace, transcription_only)
         self.core = Session(options, 0)
-        self._take(self.core.open(0))
+        dialect = BetaDialect(ids, azure=azure) if beta else None
+        plan = None if faults is None else plan_of(faults)
+        self.line = Line(self.core, 0, plan=plan, dialect=dialect)
+        self._take(self.line.open(0))
 
     def send(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
         """Send a client event; return what it caused."""
@@ -65,7 +91,7 @@ class Stage:
 
     def send_raw(self, event: Any) -> list[dict[str, Any]]:
         before = len(self.events)
-        self._take(self.core.receive(event, self.now_ms))
+        self._take(self.line.receive(event, self.now_ms))
         return self.events[before:]
 
     def update(self, **session: Any) -> list[dict[str, Any]]:
@@ -96,9 +122,9 @@ class Stage:
     def advance(self, by_ms: float) -> list[dict[str, Any]]:
         """Let time pass, stepping the core whenever it is due."""
         before, until = len(self.events), self.now_ms + by_ms
-        while (due := self.core.due_ms()) is not None and due <= until:
+        while (due := self.line.due_ms()) is not None and due <= until:
             self.now_ms = max(self.now_ms, due)
-            self._take(self.core.advance(self.now_ms))
+            self._take(self.line.advance(self.now_ms))
         self.now_ms = until
         return self.events[before:]
 
@@ -113,7 +139,7 @@ class Stage:
         """Let a held job fail, as a full queue makes it."""
         before = len(self.events)
         self.jobs.remove(job)
-        self._take(self.core.failed(job.response_id, "server_error", "rate_limit_exceeded", self.now_ms))
+        self._take(self.line.failed(job.response_id, "server_error", "rate_limit_exceeded", self.now_ms))
         return self.events[before:]
 
     def of(self, kind: str) -> list[dict[str, Any]]:
@@ -124,7 +150,9 @@ class Stage:
         for out in outs:
             if isinstance(out, Send):
                 self.events.append(out.event)
-            elif isinstance(out, Close):
+            elif isinstance(out, Raw):
+                self.raw.append(out.text)
+            elif isinstance(out, Close | Vanish | FallSilent):
                 self.closed = out
             elif isinstance(out, Forget):
                 self.forgotten.append(out)
@@ -140,13 +168,13 @@ class Stage:
     def _done(self, job: Job) -> list[Out]:
         if isinstance(job, Think):
             self.views.append(job.view)
-            return self.core.decided(job.response_id, self._brain(job.view), self.now_ms)
+            return self.line.decided(job.response_id, self._brain(job.view), self.now_ms)
         if isinstance(job, Speak):
             pcm = loud(len(job.text) * MS_PER_CHAR)
-            return self.core.rendered(job.response_id, job.index, pcm, self.now_ms)
+            return self.line.rendered(job.response_id, job.index, pcm, self.now_ms)
         assert isinstance(job, Hear)
         text = self.heard.popleft() if self.heard else "hello"
-        return self.core.heard(job.item_id, job.attempt, text, self.now_ms)
+        return self.line.heard(job.item_id, job.attempt, text, self.now_ms)
 
 
 def loud(duration_ms: int) -> bytes:

@@ -66,6 +66,22 @@ def test_a_description_that_follows_only_on_request_is_not_followed() -> None:
     assert after_saving({"jar_id": "J1", "say": "Done."}, tools).calls == ()
 
 
+def test_a_result_that_names_its_own_tool_wants_another_answer_rather_than_the_same_again() -> None:
+    ready = {"ready": {"type": "boolean", "description": "Whether the jar is ready"}}
+    guide = (tool("go_on", "Go on with the jar after an answer.", ready, "ready"),)
+    step = {"say": "Is the lid on?", "next": {"tool": "go_on"}}
+    items: list[Item] = [
+        Said("user", "Go on with the jar"),
+        Said("assistant", "Is it right that the jar is ready?"),
+        Said("user", "Yes"),
+        Called("c1", "go_on", '{"ready": true}'),
+        Answered("c1", json.dumps(step)),
+    ]
+    assert decide(view(*items, tools=guide)) == Decision("Is the lid on?", ())
+    items += [Said("assistant", "Is the lid on?"), Said("user", "No")]
+    assert decide(view(*items, tools=guide)).calls == (Call("go_on", {"ready": False}),)
+
+
 def test_a_next_step_that_lacks_an_argument_asks_for_it() -> None:
     decision = after_saving({"say": "It is away.", "next": SCORE})
     assert decision.calls == ()

@@ -176,6 +176,28 @@ def test_the_voice_is_frozen_once_the_agent_has_spoken() -> None:
     assert stage.update(audio={"output": {"voice": "cedar"}})[0]["type"] == "session.updated"
 
 
+def test_tracing_is_fixed_once_it_is_enabled() -> None:
+    stage = Stage()
+    assert stage.update(tracing="auto")[0]["type"] == "session.updated"
+    (error,) = stage.update(tracing=None, instructions="New.")
+    assert error["error"]["param"] == "session.tracing"
+    assert stage.core.config["instructions"] != "New."
+    assert stage.update(tracing="auto", instructions="New.")[0]["type"] == "session.updated"
+
+
+def test_the_whisper_model_of_a_transcription_session_wants_turns_marked_by_the_client() -> None:
+    stage = Stage(transcription_only=True)
+    listening: dict[str, Any] = {"transcription": {"model": "gpt-realtime-whisper"}}
+    (error,) = stage.send("session.update", session={"type": "transcription", "audio": {"input": listening}})
+    assert error["error"]["param"] == "session.audio.input.turn_detection"
+    assert stage.core.config["audio"]["input"]["transcription"] is None
+    listening["turn_detection"] = None
+    (updated,) = stage.send(
+        "session.update", session={"type": "transcription", "audio": {"input": listening}}
+    )
+    assert updated["type"] == "session.updated"
+
+
 @pytest.mark.parametrize(
     ("event", "code", "param"),
     [

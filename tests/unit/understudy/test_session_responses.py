@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pybase64
 import pytest
 
+from contract.ga_types import faults
 from fakes.brain import LONG_ANSWER
 from parley_understudy.brain.types import Call, Decision, View
-from parley_understudy.wire import Hear, Speak, Think
-from unit.understudy.core_stage import Stage, kinds, transcript
+from parley_understudy.wire import Close, Hear, Speak, Think
+from unit.understudy.core_stage import Stage, kinds, loud, transcript
 
 TWO_TOOLS = [{"type": "function", "name": "find_house"}, {"type": "function", "name": "find_bank"}]
 
@@ -296,10 +298,113 @@ def test_the_brain_sees_the_wall_clock_of_the_session() -> None:
     assert seen[0].now.isoformat() == "2026-01-05T17:01:30+00:00"
 
 
-def test_azure_sends_no_rate_limits_and_repeats_the_content_part() -> None:
-    stage = Stage("my-deployment", azure=True)
+def azure_stage(brain: Any = None) -> Stage:
+    return Stage("my-deployment", azure=True, **({"brain": brain} if brain else {}))
+
+
+def test_azure_sends_no_rate_limits_and_repeats_content_parts() -> None:
+    stage = azure_stage()
     stage.say("hello")
     stage.advance(100)
     assert stage.of("rate_limits.updated") == []
-    (part,) = stage.of("response.content_part.added")
-    assert part["content"] == part["part"]
+    for kind in ("response.content_part.added", "response.content_part.done"):
+        (part,) = stage.of(kind)
+        assert part["content"] == part["part"]
+    assert faults(stage.events, azure=True) == []
+    assert faults(stage.events) != []
+
+
+def test_azure_prints_arguments_over_several_lines_as_recorded() -> None:
+    stage = azure_stage(lambda _view: Decision("", (Call("get_weather", {"city": "London"}),)))
+    stage.update(tools=[{"type": "function", "name": "get_weather"}])
+    stage.say("hello")
+    (done,) = stage.of("response.function_call_arguments.done")
+    assert done["arguments"].split() == ["{", '"city":', '"London"', "}"]
+    assert done["arguments"].endswith("} \n")
+    joined = "".join(event["delta"] for event in stage.of("response.function_call_arguments.delta"))
+    assert joined == done["arguments"]
+
+
+def test_azure_ends_a_session_after_30_minutes() -> None:
+    stage = azure_stage()
+    stage._take(stage.line.expire(0))
+    assert stage.events[-1]["error"]["message"] == "Your session hit the maximum duration of 30 minutes."
+    assert stage.closed == Close(1001, "Your session hit the maximum duration of 30 minutes.")
+
+
+def test_agent_audio_counts_as_history_until_it_is_truncated_or_deleted() -> None:
+    stage = Stage()
+    stage.say("hello")
+    item = stage.of("response.output_item.done")[0]["item"]
+    spoken = stage.of("response.done")[0]["response"]["usage"]["output_token_details"]["audio_tokens"]
+    stage.say("again")
+    read = [
+        event["response"]["usage"]["input_token_details"]["audio_tokens"]
+        for event in stage.of("response.done")
+    ]
+    assert read == [0, spoken]
+    stage.send("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=100)
+    last = stage.of("response.output_item.done")[1]["item"]["id"]
+    stage.send("conversation.item.delete", item_id=last)
+    stage.say("again")
+    assert stage.of("response.done")[2]["response"]["usage"]["input_token_details"]["audio_tokens"] == 0
+
+
+@pytest.mark.parametrize("tokens", [1, 27, 51])
+def test_caller_audio_costs_a_token_for_every_whole_100_ms(tokens: int) -> None:
+    stage = Stage()
+    stage.update(audio={"input": {"turn_detection": None}})
+    stage.append(loud(tokens * 100 + 96))
+    stage.send("input_audio_buffer.commit")
+    stage.send("response.create")
+    used = stage.of("response.done")[0]["response"]["usage"]
+    assert used["input_token_details"]["audio_tokens"] == tokens
+
+
+def test_a_cancelled_response_costs_what_it_read_and_what_it_had_sent() -> None:
+    stage = Stage(pace=10)
+    stage.say("tell me a story")
+    stage.advance(120)
+    stage.send("response.cancel")
+    used = stage.of("response.done")[0]["response"]["usage"]
+    sent_ms = (
+        sum(len(pybase64.b64decode(each["delta"])) for each in stage.of("response.output_audio.delta")) // 48
+    )
+    assert used["output_token_details"]["audio_tokens"] == sent_ms // 50 > 0
+    assert used["input_tokens"] > 0
+    assert used["total_tokens"] == used["input_tokens"] + used["output_tokens"]
+
+
+def test_reasoning_is_counted_among_the_text_that_is_written_and_grows_with_the_effort() -> None:
+    written = []
+    for effort in ("minimal", "low", "high"):
+        stage = text_stage("gpt-realtime-2.1")
+        stage.say("hello", response={"reasoning": {"effort": effort}})
+        details = stage.of("response.done")[0]["response"]["usage"]["output_token_details"]
+        reasoning = details.get("reasoning_tokens", 0)
+        assert ("reasoning_tokens" in details) == (reasoning > 0)
+        written.append((reasoning, details["text_tokens"] - reasoning))
+    assert written[0][0] == 0 < written[1][0] < written[2][0]
+    assert len({rest for _, rest in written}) == 1
+
+
+def test_a_limit_cuts_a_spoken_reply_by_its_audio_tokens_too() -> None:
+    stage = Stage()
+    stage.say("tell me a story", response={"max_output_tokens": 60})
+    done = stage.of("response.done")[0]["response"]
+    assert done["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+    assert 60 <= done["usage"]["output_tokens"] <= 66, "audio comes in deltas of 5 tokens"
+
+
+def test_an_outside_response_announces_no_items_and_two_run_at_once() -> None:
+    stage = Stage()
+    stage.hold.add(Think)
+    for topic in ("one", "two"):
+        stage.send(
+            "response.create", response={"conversation": "none", "metadata": {"topic": topic}, "input": []}
+        )
+    stage.release(Think)
+    assert {event["response"]["metadata"]["topic"] for event in stage.of("response.done")} == {"one", "two"}
+    assert not [event for event in stage.events if event["type"].startswith("conversation.item.")]
+    stage.say("hello")
+    assert len(stage.views[-1].items) == 1, "what was said outside is not in the conversation"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from parley_common.audio import ms_to_bytes, silence
+from parley_understudy.sentences import trails_off
 from parley_understudy.wire import Hear, Think
 from unit.understudy.core_stage import Stage, kinds, loud, transcript
 
@@ -71,22 +72,117 @@ def test_interrupt_response_false_lets_the_agent_finish_and_answers_no_overlappi
     assert len(stage.of("input_audio_buffer.committed")) == 1
 
 
-def test_semantic_detection_is_accepted_and_waits_as_its_eagerness_says() -> None:
+@pytest.mark.parametrize("kind", ["server_vad", "semantic_vad"])
+@pytest.mark.parametrize(
+    ("create", "interrupt", "responses", "first_status"),
+    [
+        (True, True, 2, "cancelled"),
+        (True, False, 1, "completed"),
+        (False, True, 1, "cancelled"),
+        (False, False, 1, "completed"),
+    ],
+)
+def test_what_a_turn_over_a_reply_does_is_said_by_two_flags(
+    kind: str, create: bool, interrupt: bool, responses: int, first_status: str
+) -> None:
+    stage = Stage(pace=2)
+    turns = {"type": kind, "create_response": create, "interrupt_response": interrupt}
+    stage.update(audio={"input": {"turn_detection": turns}})
+    stage.say("tell me a story")
+    stage.advance(100)
+    stage.append(silence(100) + loud(900) + silence(1_500))
+    assert len(stage.of("input_audio_buffer.committed")) == 1, "the turn is marked whatever the flags say"
+    stage.advance(60_000)
+    assert len(stage.of("response.created")) == responses
+    assert stage.of("response.done")[0]["response"]["status"] == first_status
+
+
+def test_create_response_false_leaves_the_create_to_the_client() -> None:
+    stage = Stage()
+    detection(stage, create_response=False, interrupt_response=False)
+    stage.speak(900)
+    assert stage.of("response.created") == []
+    stage.send("response.create")
+    assert transcript(stage.of("response.done")[0]) == "You said: hello"
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_caller_who_says_nothing_is_asked_after_only_if_the_server_may_create_responses(
+    create: bool,
+) -> None:
+    stage = Stage()
+    detection(stage, idle_timeout_ms=5_000, create_response=create)
+    stage.say("hello")
+    stage.append(silence(9_000), chunk_ms=100)
+    assert len(stage.of("input_audio_buffer.timeout_triggered")) == 1
+    assert len(stage.of("input_audio_buffer.committed")) == 1
+    assert len(stage.of("response.created")) == (2 if create else 1)
+
+
+def semantic(eagerness: str, *texts: str | None) -> Stage:
+    stage = Stage()
+    turns = {"type": "semantic_vad", "eagerness": eagerness}
+    (answer,) = stage.update(audio={"input": {"turn_detection": turns}})
+    assert answer["session"]["audio"]["input"]["turn_detection"] == {
+        **turns,
+        "create_response": True,
+        "interrupt_response": True,
+    }
+    stage.heard.extend(texts)
+    return stage
+
+
+def waited_ms(stage: Stage) -> int:
+    (stopped,) = stage.of("input_audio_buffer.speech_stopped")
+    return int(stopped["audio_end_ms"]) - 900
+
+
+@pytest.mark.parametrize(
+    ("eagerness", "longest_ms"), [("low", 8000), ("medium", 4000), ("auto", 4000), ("high", 2000)]
+)
+def test_semantic_detection_waits_for_the_rest_of_a_sentence_as_long_as_its_eagerness_says(
+    eagerness: str, longest_ms: int
+) -> None:
+    whole, half = semantic(eagerness, "I want to book a table."), semantic(eagerness, "My phone number is")
+    for stage in (whole, half):
+        stage.append(loud(900) + silence(9_000))
+    assert waited_ms(whole) <= 1_300
+    assert longest_ms <= waited_ms(half) <= longest_ms + 64
+
+
+def test_semantic_detection_answers_eager_callers_sooner() -> None:
     ends = []
-    for eagerness in ("high", "low"):
-        stage = Stage()
-        answer = stage.update(
-            audio={"input": {"turn_detection": {"type": "semantic_vad", "eagerness": eagerness}}}
-        )
-        assert answer[0]["session"]["audio"]["input"]["turn_detection"] == {
-            "type": "semantic_vad",
-            "eagerness": eagerness,
-            "create_response": True,
-            "interrupt_response": True,
-        }
-        stage.append(loud(900) + silence(2000))
-        ends.append(stage.of("input_audio_buffer.speech_stopped")[0]["audio_end_ms"])
-    assert ends[0] < ends[1]
+    for eagerness in ("high", "medium", "low"):
+        stage = semantic(eagerness)
+        stage.append(loud(900) + silence(2_000))
+        ends.append(waited_ms(stage))
+    assert ends[0] < ends[1] < ends[2]
+
+
+def test_semantic_detection_hears_the_rest_and_ends_with_it() -> None:
+    stage = semantic("auto", "My phone number is", "My phone number is five five five", "unused")
+    stage.append(loud(900) + silence(1_500))
+    assert stage.of("input_audio_buffer.speech_stopped") == []
+    stage.append(loud(900) + silence(1_500))
+    assert len(stage.of("input_audio_buffer.committed")) == 1
+    assert transcript(stage.of("response.done")[0]) == "You said: My phone number is five five five"
+
+
+@pytest.mark.parametrize(
+    ("text", "open_ended"),
+    [
+        ("I would like a table for", True),
+        ("I would like a table for.", True),
+        ("well, um", True),
+        ("we could meet on Monday,", True),
+        ("my name is", True),
+        ("What is it for?", False),
+        ("yes", False),
+        ("", False),
+    ],
+)
+def test_words_that_want_their_rest_are_told_from_those_that_do_not(text: str, open_ended: bool) -> None:
+    assert trails_off(text) == open_ended
 
 
 def test_without_turn_detection_only_a_commit_makes_an_item() -> None:

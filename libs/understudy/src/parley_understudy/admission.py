@@ -12,11 +12,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
+from parley_understudy.conditions import Conditions, ConditionsInvalid, read_conditions
 from parley_understudy.flavours import Flavour, flavour_of
 from parley_understudy.wire import Refused
 
-_PATHS = {"/v1/realtime": False, "/openai/v1/realtime": True}
-"""Where sessions open, and whether that is an Azure host's path."""
+
+@dataclass(frozen=True)
+class _Place:
+    azure: bool = False
+    beta: bool = False
+
+
+_PATHS = {
+    "/v1/realtime": _Place(),
+    "/openai/v1/realtime": _Place(azure=True),
+    "/openai/realtime": _Place(azure=True, beta=True),
+}
+"""Where sessions open, and as what: the last two are an Azure host's, GA and preview."""
 _KEY_PREFIX = "openai-insecure-api-key."
 _BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
 
@@ -32,10 +44,11 @@ class Knock:
 
 @dataclass(frozen=True)
 class Admitted:
-    """A session may open."""
+    """A session may open, on these conditions."""
 
     flavour: Flavour
     transcription_only: bool
+    conditions: Conditions
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ def is_session_path(target: str) -> bool:
 def admit(knock: Knock) -> Admitted | Refusal:
     """Judge a handshake on a session path."""
     url = urlsplit(knock.target)
-    query = {name: values[0] for name, values in parse_qs(url.query).items()}
+    query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
     key = _key(knock, query)
     if not key:
         return _refusal(3000, "Missing bearer or basic authentication in header", None)
@@ -70,14 +83,23 @@ def admit(knock: Knock) -> Admitted | Refusal:
             "https://platform.openai.com/account/api-keys."
         )
         return _refusal(3000, message, "invalid_api_key")
-    if "openai-beta" in knock.headers or _BETA_SUBPROTOCOL in knock.subprotocols:
+    try:
+        conditions = read_conditions(query)
+    except ConditionsInvalid as wrong:
+        return _refusal(4000, wrong.message, wrong.stable_code)
+    place = _PATHS[url.path.rstrip("/")]
+    azure, beta = place.azure or conditions.azure, place.beta or conditions.beta
+    asks_for_beta = "openai-beta" in knock.headers or _BETA_SUBPROTOCOL in knock.subprotocols
+    if asks_for_beta and not beta:
         return _refusal(
             4000, "The Realtime Beta API shape is disabled; use the GA API.", "beta_api_shape_disabled"
         )
-    return _model(query, azure=_PATHS[url.path.rstrip("/")])
+    return _model(query, conditions, azure=azure, beta=beta)
 
 
-def _model(query: Mapping[str, str], *, azure: bool) -> Admitted | Refusal:
+def _model(
+    query: Mapping[str, str], conditions: Conditions, *, azure: bool, beta: bool
+) -> Admitted | Refusal:
     transcription_only = query.get("intent") == "transcription"
     model = query.get("model") or query.get("deployment") or ("gpt-realtime" if transcription_only else "")
     if not model:
@@ -86,10 +108,10 @@ def _model(query: Mapping[str, str], *, azure: bool) -> Admitted | Refusal:
             "wss://api.openai.com/v1/realtime?model=gpt-realtime-1.5"
         )
         return _refusal(4000, message, "missing_model")
-    flavour = flavour_of(model, azure=azure)
+    flavour = flavour_of(model, azure=azure, beta=beta)
     if flavour is None:
         return _refusal(4000, f'Model "{model[:64]}" is not supported in realtime mode.', "invalid_model")
-    return Admitted(flavour, transcription_only)
+    return Admitted(flavour, transcription_only, conditions)
 
 
 def _key(knock: Knock, query: Mapping[str, str]) -> str:

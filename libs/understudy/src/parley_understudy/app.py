@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=int, help="processes for ears and voice (0: one per core, at most 2)"
     )
     parser.add_argument("--expiry-s", type=float, help="how long a session lasts (3600)")
+    parser.add_argument("--time-scale", type=float, help="sessions live this many times faster (1)")
     parser.add_argument("--pace", type=float, help="audio is sent this many times faster than real time (13)")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
     return parser

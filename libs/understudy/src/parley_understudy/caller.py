@@ -18,7 +18,7 @@ from parley_understudy.hearing import Hearing
 from parley_understudy.items import Item, Part
 from parley_understudy.listener import Listener
 from parley_understudy.responses import Responses
-from parley_understudy.sentences import words
+from parley_understudy.sentences import trails_off, words
 from parley_understudy.turns import Paused, Resumed, Started, Stopped, TurnEvent, rules_of
 from parley_understudy.vad import Detector
 from parley_understudy.wire import Outgoing
@@ -43,7 +43,10 @@ class Around:
 
 
 class Caller:
-    """Caller audio of one session. ``speculates``: recognition may begin before a turn ends."""
+    """Caller audio of one session. ``speculates``: recognition may begin before a turn ends.
+
+    Semantic turn detection needs it to begin, whether it saves time or not; ``scripted`` turns are not listened to.
+    """
 
     def __init__(
         self, around: Around, make_detector: Callable[[], Detector], listening: dict[str, Any]
@@ -53,6 +56,7 @@ class Caller:
         self._listener = Listener(make_detector)
         self._hearing = Hearing(around.outgoing)
         self.speculates = True
+        self.scripted = False
         self._transcription = listening["transcription"]
         self._rules = rules_of(listening["turn_detection"])
         self._turn_item = ""
@@ -103,6 +107,8 @@ class Caller:
 
     def heard(self, item_id: str, attempt: int, text: str | None) -> None:
         """Take a recognition; None when it failed."""
+        if text is not None and item_id == self._turn_item and self._hearing.awaits(item_id, attempt):
+            self._listener.turns.unfinished = trails_off(text)
         item = self._hearing.heard(item_id, attempt, text)
         if item is not None:
             self._transcribed(item)
@@ -113,7 +119,8 @@ class Caller:
         elif isinstance(event, Resumed):
             self._hearing.drop(self._turn_item)
         elif isinstance(event, Paused):
-            if self.speculates:
+            by_words = self._rules is not None and self._rules.patience_ms is not None
+            if not self.scripted and (self.speculates or by_words):
                 said = self._listener.slice(self._turn_start, event.sample)
                 self._hearing.speculate(self._turn_item, said)
         else:
@@ -129,7 +136,7 @@ class Caller:
             item_id=self._turn_item,
         )
         if self._rules is not None and self._rules.interrupts:
-            self._around.responses.interrupt()
+            self._around.responses.interrupt(now_ms)
             self._around.responses.settle(now_ms)
 
     def _stopped(self, event: Stopped) -> None:
@@ -179,7 +186,8 @@ class Caller:
         self._around.conversation.add(note)
         self._around.conversation.done(note)
         item = self._committed(item_id, self._listener.commit(start, end), silent=True)
-        self._around.answer()
+        if self._rules is not None and self._rules.creates:
+            self._around.answer()
         self.listen(item)
 
     def _forget_silence(self) -> None:

@@ -1,9 +1,13 @@
-"""What the understudy answers over plain HTTP: health, readiness, metrics, and the caller's script.
+"""What the understudy answers over plain HTTP: health, readiness, metrics, the caller's script, and fault scripts.
 
 ``POST /control/script`` takes ``{"lines": ["...", ...]}``, or ``?line=...&line=...``; each line is what the next
 committed caller turn is taken to have said. ``DELETE`` clears what is left, ``GET`` counts it.
 
-Law: pure apart from the script; a wrong request gets a JSON error with a stable code.
+``POST /control/faults`` takes a fault script (fault_plan.py) for the next connection, for the next few
+(``?connections=5`` or ``all``), or for a session that runs (``?session=sess_...``). ``DELETE`` forgets those that
+wait, ``GET`` counts them and lists the sessions that run.
+
+Law: pure apart from the scripts; a wrong request gets a JSON error with a stable code.
 """
 
 from __future__ import annotations
@@ -15,8 +19,10 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from parley_common.errors import Overloaded
+from parley_understudy.disturbances import Disturbances
 from parley_understudy.door import HttpAnswer, HttpRequest
 from parley_understudy.faculties import CallerScript
+from parley_understudy.fault_plan import FaultsInvalid, read_plan
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,11 @@ class _Lines(msgspec.Struct, forbid_unknown_fields=True):
 class Control:
     """Answers plain requests."""
 
-    def __init__(self, script: CallerScript, condition: Callable[[], Condition]) -> None:
+    def __init__(
+        self, script: CallerScript, disturbances: Disturbances, condition: Callable[[], Condition]
+    ) -> None:
         self._script = script
+        self._disturbances = disturbances
         self._condition = condition
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
@@ -47,6 +56,8 @@ class Control:
         path = urlsplit(request.target).path
         if path == "/control/script":
             return self._on_script(request)
+        if path == "/control/faults":
+            return self._on_faults(request)
         if request.method not in ("GET", "HEAD"):
             return _error(405, "method_not_allowed", "only GET is answered here")
         if path == "/healthz":
@@ -79,6 +90,36 @@ class Control:
         elif request.method != "GET":
             return _error(405, "method_not_allowed", "use POST, GET or DELETE")
         return _json(200, {"lines_left": len(self._script)})
+
+    def _on_faults(self, request: HttpRequest) -> HttpAnswer:
+        if request.method == "DELETE":
+            self._disturbances.clear()
+        elif request.method == "POST":
+            return self._add_faults(request)
+        elif request.method != "GET":
+            return _error(405, "method_not_allowed", "use POST, GET or DELETE")
+        return self._faults_left()
+
+    def _add_faults(self, request: HttpRequest) -> HttpAnswer:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(request.target).query).items()}
+        wanted = query.get("connections", "1")
+        if wanted != "all" and not (wanted.isdigit() and 0 < int(wanted) <= 100_000):
+            return _error(400, "invalid_query", "connections: expected a number from 1, or all")
+        try:
+            plan = read_plan(request.body)
+            if "session" not in query:
+                self._disturbances.add(plan, None if wanted == "all" else int(wanted))
+            elif not self._disturbances.disturb(query["session"], plan):
+                return _error(404, "no_such_session", "no session of this id is open")
+        except FaultsInvalid as wrong:
+            return _error(400, wrong.stable_code, wrong.message)
+        except Overloaded as full:
+            return _error(429, full.stable_code, full.message)
+        return self._faults_left()
+
+    def _faults_left(self) -> HttpAnswer:
+        waiting = len(self._disturbances)
+        return _json(200, {"scripts_waiting": waiting, "sessions": self._disturbances.sessions()[:1000]})
 
 
 def _lines(request: HttpRequest) -> list[str]:

@@ -87,30 +87,45 @@ class NotPlain(Exception):
     """The bytes begin a WebSocket handshake."""
 
 
-def door(answerer: Answerer) -> type[ServerConnection]:
+class Door(ServerConnection):
+    """A connection of websockets' server that answers plain requests itself, and can be made deaf."""
+
+    answerer: Answerer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._first_bytes: bytearray | None = bytearray()
+        self._is_deaf = False
+
+    def fall_silent(self) -> None:
+        """Answer nothing from now on, pings neither; what comes is read and thrown away."""
+        self._is_deaf = True
+
+    def vanish(self) -> None:
+        """Drop the TCP connection as a network does: without a close frame."""
+        self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        if self._first_bytes is None:
+            super().data_received(data)
+            return
+        self._first_bytes += data
+        first = bytes(self._first_bytes)
+        try:
+            request = parsed(first)
+        except NotPlain:
+            self._first_bytes = None
+            super().data_received(first)
+            return
+        if request is not None:
+            self._first_bytes = bytearray()
+            answer = self.answerer(request) if isinstance(request, HttpRequest) else request
+            self.transport.write(answer.as_bytes())
+            self.transport.close()
+
+
+def door(answerer: Answerer) -> type[Door]:
     """Return a connection class for websockets' server that answers plain requests with ``answerer``."""
-
-    class Door(ServerConnection):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._first_bytes: bytearray | None = bytearray()
-
-        def data_received(self, data: bytes) -> None:
-            if self._first_bytes is None:
-                super().data_received(data)
-                return
-            self._first_bytes += data
-            first = bytes(self._first_bytes)
-            try:
-                request = parsed(first)
-            except NotPlain:
-                self._first_bytes = None
-                super().data_received(first)
-                return
-            if request is not None:
-                self._first_bytes = bytearray()
-                answer = answerer(request) if isinstance(request, HttpRequest) else request
-                self.transport.write(answer.as_bytes())
-                self.transport.close()
-
-    return Door
+    return type("AnsweringDoor", (Door,), {"answerer": staticmethod(answerer)})

@@ -54,6 +54,11 @@ class Hearing:
         attempt.item = item
         return False
 
+    def awaits(self, item_id: str, number: int) -> bool:
+        """Return whether this attempt is the one whose result counts."""
+        attempt = self._attempts.get(item_id)
+        return attempt is not None and attempt.number == number and not attempt.ended
+
     def heard(self, item_id: str, number: int, text: str | None) -> Item | None:
         """Take a result (None: it failed); return the item that is settled by it, if any."""
         attempt = self._attempts.get(item_id)

@@ -17,11 +17,12 @@ from typing import Any
 from parley_understudy import usage
 from parley_understudy.brain.types import Decision
 from parley_understudy.conversation import Conversation
+from parley_understudy.directions import Directions
 from parley_understudy.flavours import Flavour
 from parley_understudy.items import Item, base64_of
 from parley_understudy.rendering import Rendering
 from parley_understudy.response_config import ResponseConfig
-from parley_understudy.script import Open, Piece, Step, Voice, script_of
+from parley_understudy.script import Form, Open, Piece, Step, Voice, script_of
 from parley_understudy.usage import Tokens
 from parley_understudy.wire import Event, Outgoing
 
@@ -43,7 +44,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class Terms:
-    """What all responses of a session share: where they are sent and how fast.
+    """What all responses of a session share: where they are sent, how fast, and what a fault script asks of them.
 
     ``pace`` is how many times faster than real time audio is sent; None sends all of it at once.
     """
@@ -52,6 +53,7 @@ class Terms:
     outgoing: Outgoing
     flavour: Flavour
     pace: float | None
+    directions: Directions
 
 
 class Performance:
@@ -71,6 +73,9 @@ class Performance:
         self._opened: list[Item] = []
         self._rendering = Rendering(self.id, config, terms.outgoing)
         self._sent_ms: dict[str, int] = {}
+        self._cut: tuple[str, int] | None = (
+            None  # why it is being cancelled, and how many deltas are still to come
+        )
         self._out.send("response.created", response=self._response([], None, None))
 
     @property
@@ -92,11 +97,12 @@ class Performance:
         """Take the brain's decision and begin to send."""
         if self.stage is not Stage.THINKING:
             return
+        direction = self._terms.directions.of(self.id)
+        decision = direction.decision or decision
         allowed = decision.calls if self.config.tool_choice != "none" else ()
         calls = allowed if self.config.parallel else allowed[:1]
-        script = script_of(
-            Decision(decision.say, calls), self._terms.flavour, self._out.ids, spoken=self.config.spoken
-        )
+        form = Form(self._terms.flavour, self.config.spoken, direction.messages_count)
+        script = script_of(Decision(decision.say, calls), form, self._out.ids)
         self._steps = deque(script.steps)
         self.stage = Stage.SENDING
         self.due_ms = now_ms
@@ -116,21 +122,39 @@ class Performance:
         """Send all that is due."""
         while self.stage is Stage.SENDING and self.due_ms is not None and self.due_ms <= now_ms:
             if not self._steps:
-                self.finish("completed", None)
+                self._come_to_its_end()
                 return
             took_ms = self._perform(self._steps[0])
             self.due_ms = None if took_ms is None else self.due_ms + took_ms
-            if self._has_written_enough():
+            if self._cut is not None and self._cut[1] <= 0:
+                self._finish_cancelled(self._cut[0])
+            elif self._has_written_enough():
                 self.finish("incomplete", {"type": "incomplete", "reason": "max_output_tokens"})
+            self.obey()
 
-    def cancel(self, reason: str) -> None:
-        """Cut the response short: by the caller's speech (``turn_detected``) or by the client."""
-        if self.over:
+    def cancel(self, reason: str, now_ms: float) -> None:
+        """Cut the response short: by the caller's speech (``turn_detected``) or by the client.
+
+        One more delta is already on its way when it is asked for, or as many as a script wants: clients must drop
+        late ones. Until those are sent the response stays active.
+        """
+        if self.over or self._cut is not None:
             return
+        late = self._terms.directions.of(self.id).late_deltas_count
         step = self._steps[0] if self._steps else None
-        if isinstance(step, Voice) and self._rendering.has(step.sentence):
-            self._speak(step)  # one more delta was already on its way: clients must drop late ones
-        self.finish("cancelled", {"type": "cancelled", "reason": reason})
+        if late is not None and late > 0 and self.stage is Stage.SENDING:
+            self._cut = (reason, late)
+            self.advance(now_ms)
+            return
+        if late is None and isinstance(step, Voice) and self._rendering.has(step.sentence):
+            self._speak(step)
+        self._finish_cancelled(reason)
+
+    def obey(self) -> None:
+        """End now if a script asks for it."""
+        ending = self._terms.directions.of(self.id).ending
+        if ending is not None and not self.over:
+            self.finish(ending.status, ending.details)
 
     def fail(self, kind: str, code: str | None, message: str = _ERROR_MESSAGE) -> None:
         """End as failed: an event of its own, not an ``error``."""
@@ -150,6 +174,19 @@ class Performance:
         output = [item.wire() for item in self._opened]
         self.usage = self._usage(status)
         self._out.send("response.done", response=self._response(output, details, self.usage))
+
+    def _come_to_its_end(self) -> None:
+        if self._cut is not None:
+            self._finish_cancelled(self._cut[0])
+        else:
+            self.finish("completed", None)
+
+    def _finish_cancelled(self, reason: str) -> None:
+        self.finish("cancelled", {"type": "cancelled", "reason": reason})
+
+    def _count_late(self) -> None:
+        if self._cut is not None:
+            self._cut = (self._cut[0], self._cut[1] - 1)
 
     def _perform(self, step: Step) -> float | None:
         """Do one step; return how long the next has to wait, or None when this one waits for audio."""
@@ -178,6 +215,7 @@ class Performance:
         part.audio += chunk
         part.audio_ms += sent_ms
         self._sent_ms[step.item.id] = self._sent_ms.get(step.item.id, 0) + sent_ms
+        self._count_late()
         self._out.send("response.output_audio.delta", **self._place(step.item), delta=base64_of(chunk))
         return sent_ms / self._terms.pace if self._terms.pace else 0
 
@@ -193,11 +231,12 @@ class Performance:
             self._terms.conversation.add(item)
         if item.kind == "message":
             part = {"type": "audio", "transcript": ""} if self.config.spoken else {"type": "text", "text": ""}
-            repeated = {"content": part} if self._terms.flavour.azure else {}
-            self._out.send("response.content_part.added", **self._place(item), part=part, **repeated)
+            self._part("response.content_part.added", item, part)
 
     def _piece(self, step: Piece) -> None:
         item = step.item
+        if item.kind == "function_call" or not self.config.spoken:
+            self._count_late()  # of a spoken message the audio counts
         if item.kind == "function_call":
             item.arguments += step.text
             self._out.delta("response.function_call_arguments.delta", step.text, **self._place(item))
@@ -221,12 +260,11 @@ class Performance:
             transcript = item.content[0].transcript
             self._out.send("response.output_audio.done", **place)
             self._out.send("response.output_audio_transcript.done", **place, transcript=transcript)
-            part = {"type": "audio", "transcript": transcript}
-            self._out.send("response.content_part.done", **place, part=part)
+            self._part("response.content_part.done", item, {"type": "audio", "transcript": transcript})
         else:
             text = item.content[0].text
             self._out.send("response.output_text.done", **place, text=text)
-            self._out.send("response.content_part.done", **place, part={"type": "text", "text": text})
+            self._part("response.content_part.done", item, {"type": "text", "text": text})
         if not self.config.outside:
             self._terms.conversation.done(item)
         self._out.send(
@@ -235,6 +273,10 @@ class Performance:
             output_index=place["output_index"],
             item=item.wire(),
         )
+
+    def _part(self, kind: str, item: Item, part: Event) -> None:
+        repeated = {"content": part} if self._terms.flavour.azure else {}
+        self._out.send(kind, **self._place(item), part=part, **repeated)
 
     def _place(self, item: Item) -> dict[str, Any]:
         """Return the fields that say where in the response an event belongs."""

@@ -58,8 +58,9 @@ class Responses:
             self.spoken_until_ms = None
 
     def think_when_heard(self, now_ms: float) -> None:
-        """Start every response whose context has been recognised by now."""
+        """Start every response whose context has been recognised by now, unless a script has ended it."""
         for performance in self._all():
+            performance.obey()
             if performance.stage is Stage.LISTENING and not any(
                 item.awaits_ears() for item in performance.config.context
             ):
@@ -69,17 +70,17 @@ class Responses:
         """Return a response that is not over."""
         return next((each for each in self._all() if each.id == response_id), None)
 
-    def cancel(self, response_id: str | None) -> None:
+    def cancel(self, response_id: str | None, now_ms: float) -> None:
         """Cancel on the client's behalf, or raise ``Refused`` when there is nothing to cancel."""
         performance = self._active if response_id is None else self.find(response_id)
         if performance is None:
             raise Refused("Cancellation failed: no active response found", "response_cancel_not_active")
-        performance.cancel("client_cancelled")
+        performance.cancel("client_cancelled", now_ms)
 
-    def interrupt(self) -> None:
+    def interrupt(self, now_ms: float) -> None:
         """Cancel the default conversation's response because the caller speaks."""
         if self._active is not None:
-            self._active.cancel("turn_detected")
+            self._active.cancel("turn_detected", now_ms)
 
     def advance(self, now_ms: float) -> None:
         """Send all that is due."""
@@ -121,6 +122,7 @@ class Responses:
                 self.spoken_until_ms = now_ms + performance.audio_ms
         else:
             self._outside.pop(performance.id, None)
+        self._terms.directions.forget(performance.id)
         # None follows a cancelled response, and Azure sends none at all (recorded).
         if performance.status in ("completed", "incomplete") and not self._terms.flavour.azure:
             used = performance.usage["total_tokens"] if performance.usage else 0

@@ -2,7 +2,7 @@
 
 It does not time or send them. Calls of the 2.x models begin while the comment before them is still open.
 
-Law: a decision and a flavour give one script; replaying it needs only the rendered audio.
+Law: a decision and its form give one script; replaying it needs only the rendered audio.
 Source: recordings ga_openai_tool_call_round and ga_openai_tool_call_round_2.1_interleaved.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TypeAlias
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 from parley_understudy.brain.types import Decision
 from parley_understudy.flavours import Flavour
@@ -60,32 +61,51 @@ class Script:
     sentences: tuple[str, ...]
 
 
-def script_of(decision: Decision, flavour: Flavour, ids: Ids, *, spoken: bool) -> Script:
+@dataclass(frozen=True)
+class Form:
+    """How a decision is said: by which model, aloud or in text, and as how many messages."""
+
+    flavour: Flavour
+    spoken: bool
+    messages_count: int = 1
+
+
+def script_of(decision: Decision, form: Form, ids: Ids) -> Script:
     """Lay out a decision."""
-    comment, spoken_sentences = _comment(decision, flavour, ids, spoken=spoken)
-    calls = [_call(call.name, json.dumps(call.arguments, ensure_ascii=False), ids) for call in decision.calls]
+    flavour = form.flavour
+    calls = [_call(call.name, _arguments(call.arguments, flavour), ids) for call in decision.calls]
     steps: list[Step] = []
-    if comment is not None:
-        steps += [Open(comment), *_message_steps(comment, decision.say, spoken_sentences)]
-        if not (calls and flavour.reasons):
-            steps.append(Shut(comment))
+    spoken_sentences: list[str] = []
+    open_message: Item | None = None
+    parts = _parts(decision.say, form.messages_count)
+    for at, said in enumerate(parts, 1):
+        message = _message(form, ids, commented=bool(calls))
+        steps += [Open(message), *_message_steps(message, said, len(spoken_sentences), spoken=form.spoken)]
+        spoken_sentences += said if form.spoken else []
+        if at == len(parts) and calls and flavour.reasons:
+            open_message = message
+        else:
+            steps.append(Shut(message))
     for at, (call, arguments) in enumerate(calls):
         steps += [Open(call), *(Piece(call, piece) for piece in json_pieces(arguments))]
-        if at == 0 and comment is not None and flavour.reasons:
-            steps.append(Shut(comment))
+        if at == 0 and open_message is not None:
+            steps.append(Shut(open_message))
         steps.append(Shut(call))
     return Script(tuple(steps), tuple(spoken_sentences))
 
 
-def _comment(
-    decision: Decision, flavour: Flavour, ids: Ids, *, spoken: bool
-) -> tuple[Item | None, list[str]]:
-    if not decision.say:
-        return None, []
-    part = Part("output_audio", transcript="") if spoken else Part("output_text", text="")
-    phase = ("commentary" if decision.calls else "final_answer") if flavour.reasons else None
-    item = Item(ids.new("item_"), "message", "assistant", "in_progress", [part], phase=phase, generated=True)
-    return item, sentences(decision.say) if spoken else []
+def _parts(say: str, messages_count: int) -> list[list[str]]:
+    """Return the sentences of each message, as evenly as they can be shared out."""
+    said = sentences(say)
+    count = min(messages_count, len(said))
+    edges = [round(at * len(said) / count) for at in range(count + 1)] if count else []
+    return [said[begin:end] for begin, end in pairwise(edges)]
+
+
+def _message(form: Form, ids: Ids, *, commented: bool) -> Item:
+    part = Part("output_audio", transcript="") if form.spoken else Part("output_text", text="")
+    phase = ("commentary" if commented else "final_answer") if form.flavour.reasons else None
+    return Item(ids.new("item_"), "message", "assistant", "in_progress", [part], phase=phase, generated=True)
 
 
 def _call(name: str, arguments: str, ids: Ids) -> tuple[Item, str]:
@@ -94,11 +114,16 @@ def _call(name: str, arguments: str, ids: Ids) -> tuple[Item, str]:
     return item, arguments
 
 
-def _message_steps(item: Item, say: str, spoken_sentences: list[str]) -> list[Step]:
-    if not spoken_sentences:
-        return [Piece(item, word) for word in words(say)]
+def _arguments(arguments: dict[str, Any], flavour: Flavour) -> str:
+    if flavour.azure:  # pretty-printed, with white space at the end of each line and of the text (recorded)
+        return json.dumps(arguments, ensure_ascii=False, indent=2).replace("\n", " \n") + " \n"
+    return json.dumps(arguments, ensure_ascii=False)
+
+
+def _message_steps(item: Item, said: list[str], first_sentence: int, *, spoken: bool) -> list[Step]:
     steps: list[Step] = []
-    for at, sentence in enumerate(spoken_sentences):
+    for at, sentence in enumerate(said, first_sentence):
         steps += [Piece(item, word) for word in words(sentence)]
-        steps.append(Voice(item, at))
+        if spoken:
+            steps.append(Voice(item, at))
     return steps

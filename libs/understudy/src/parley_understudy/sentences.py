@@ -13,6 +13,59 @@ _WORD = re.compile(r"\s*(?:\w[\w'’]*|[^\w\s])", re.UNICODE)
 _JSON_PIECE = re.compile(r"\s+|[\w.\-+@]+|[^\w\s]{1,3}")
 _LONGEST_CHARS = 240
 """A sentence longer than this is cut at a comma or a space, so that first audio is never far away."""
+_LEFT_OPEN = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "as",
+        "at",
+        "because",
+        "but",
+        "for",
+        "from",
+        "his",
+        "her",
+        "i",
+        "if",
+        "in",
+        "is",
+        "it's",
+        "my",
+        "of",
+        "on",
+        "or",
+        "our",
+        "so",
+        "than",
+        "that",
+        "the",
+        "their",
+        "then",
+        "this",
+        "to",
+        "um",
+        "uh",
+        "er",
+        "well",
+        "with",
+        "your",
+        "when",
+        "where",
+        "which",
+        "who",
+    ]
+)
+"""Words that want another one after them."""
+
+
+def trails_off(text: str) -> bool:
+    """Return whether a caller's words seem to want their rest: an open word, a comma or dots at their end."""
+    text = text.rstrip()
+    if text.endswith((",", "…", "...", "-", "–")):
+        return True
+    last = re.findall(r"[\w'’]+", text.lower())[-1:]
+    return not text.endswith("?") and bool(last) and last[0].replace("’", "'") in _LEFT_OPEN
 
 
 def sentences(text: str) -> list[str]:

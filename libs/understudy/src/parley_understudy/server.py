@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import structlog
@@ -24,11 +24,12 @@ from parley_common.clock import Clock, SystemClock
 from parley_common.errors import ConfigInvalid, DependencyUnavailable
 from parley_understudy.admission import Admitted, Knock, Refusal, admit, is_session_path
 from parley_understudy.control import Condition, Control
-from parley_understudy.door import door
+from parley_understudy.disturbances import Disturbances
+from parley_understudy.door import Door, door
 from parley_understudy.faculties import CallerScript, Faculties, FullFaculties, LightFaculties
+from parley_understudy.opening import opening
 from parley_understudy.phrases import Phrases
 from parley_understudy.pool import Pool, PoolSize
-from parley_understudy.session import Options, Session
 from parley_understudy.session_socket import Brain, SessionSocket, Surroundings
 from parley_understudy.settings import Settings
 from parley_understudy.vad import Detector, EarshotDetector, EnergyDetector, earshot_is_here
@@ -111,6 +112,7 @@ class _Server:
         self._random = random.Random(settings.seed)  # noqa: S311 - ids, not secrets
         self._sessions_count = 0
         self.script = CallerScript()
+        self.disturbances = Disturbances()
         self._around = Surroundings(brain, clock, means.faculties, self.script, settings.ping_interval_s)
 
     def condition(self) -> Condition:
@@ -127,6 +129,7 @@ class _Server:
 
     async def handle(self, socket: ServerConnection) -> None:
         """Serve one accepted socket."""
+        assert isinstance(socket, Door)  # noqa: S101 - the port makes nothing else
         request = socket.request
         assert request is not None  # noqa: S101 - the handshake is over
         offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol"))
@@ -156,28 +159,28 @@ class _Server:
                     await socket.send(msgspec.json.encode(out.event), text=True)
         await socket.close(refusal.close_code, refusal.reason)
 
-    async def _converse(self, socket: ServerConnection, admitted: Admitted) -> None:
-        lasts_s = self._settings.expiry_s or float(admitted.flavour.longest_session_s)
-        options = Options(
-            flavour=admitted.flavour,
-            ids=Ids(random.Random(self._random.random())),  # noqa: S311 - ids, not secrets
+    async def _converse(self, socket: Door, admitted: Admitted) -> None:
+        made = opening(
+            admitted,
+            self._settings,
+            self._clock,
             make_detector=self._means.make_detector,
-            opened_at=self._clock.now(),
-            lasts_s=lasts_s,
-            pace=self._settings.pace or None,
-            transcription_only=admitted.transcription_only,
+            seed=self._random.random(),
+            plan=self.disturbances.next_plan(),
         )
-        core = Session(options, self._clock.now_ms())
+        line = made.line
         self._sessions_count += 1
-        log.debug("session.opened", session=core.id, model=admitted.flavour.model)
+        log.debug("session.opened", session=line.id, model=admitted.flavour.model)
+        session = SessionSocket(socket, line, replace(self._around, clock=made.clock))
         try:
-            await SessionSocket(socket, core, self._around).run(lasts_s)
+            with self.disturbances.reach(line.id, session.disturb):
+                await session.run(made.lasts_s)
         except Exception:
-            log.exception("session.broke", session=core.id)
+            log.exception("session.broke", session=line.id)
             await socket.close(1011, "server_error")
         finally:
             self._sessions_count -= 1
-            log.debug("session.closed", session=core.id)
+            log.debug("session.closed", session=line.id)
 
 
 @contextlib.asynccontextmanager
@@ -216,7 +219,7 @@ async def _opened(server: _Server, settings: Settings) -> Server:
         server.handle,
         settings.host,
         settings.port,
-        create_connection=door(Control(server.script, server.condition).answer),
+        create_connection=door(Control(server.script, server.disturbances, server.condition).answer),
         select_subprotocol=choose,
         compression=None,
         ping_interval=None,

@@ -19,6 +19,7 @@ from parley_understudy.brain.types import Decision
 from parley_understudy.caller import Around, Caller
 from parley_understudy.client_events import event_id_of, kind_of
 from parley_understudy.conversation import Conversation
+from parley_understudy.directions import Directions
 from parley_understudy.flavours import Flavour
 from parley_understudy.g711 import decoded
 from parley_understudy.items import audio_bytes, read_item
@@ -59,11 +60,17 @@ class Session:
             transcription_only=options.transcription_only,
         )
         self.conversation = Conversation(self._out)
-        terms = Terms(self.conversation, self._out, options.flavour, options.pace)
+        self.directions = Directions()
+        terms = Terms(self.conversation, self._out, options.flavour, options.pace, self.directions)
         self.responses = Responses(terms, self._wall)
         around = Around(self.conversation, self.responses, self._out, self._answer)
         self.caller = Caller(around, options.make_detector, self.config["audio"]["input"])
         self._handlers = self._table()
+
+    @property
+    def ids(self) -> Ids:
+        """Return where the session's ids come from."""
+        return self._out.ids
 
     def open(self, now_ms: float) -> list[Out]:
         """Return ``session.created``."""
@@ -81,6 +88,15 @@ class Session:
     def refuse(self, refused: Refused, now_ms: float) -> list[Out]:
         """Answer something that is no event at all: a binary frame, or no JSON."""
         self._out.error(refused)
+        return self._finish(now_ms)
+
+    def watch(self, watcher: Callable[[Event], None]) -> None:
+        """Show every server event to ``watcher`` as it comes about, before what follows it is decided."""
+        self._out.watch = watcher
+
+    def collide(self, now_ms: float) -> list[Out]:
+        """Create a response of the server's own, as the end of a turn does, unless one is active."""
+        self._answer()
         return self._finish(now_ms)
 
     def heard(self, item_id: str, attempt: int, text: str | None, now_ms: float) -> list[Out]:
@@ -188,8 +204,8 @@ class Session:
             raise Refused("Responses cannot be created in a transcription session.", "invalid_value", "type")
         self._respond(event.get("response"))
 
-    def _cancel(self, event: Event, _now_ms: float) -> None:
-        self.responses.cancel(event.get("response_id"))
+    def _cancel(self, event: Event, now_ms: float) -> None:
+        self.responses.cancel(event.get("response_id"), now_ms)
 
     def _close(self, _event: Event, _now_ms: float) -> None:
         self._out.do(Close(1000, ""))

@@ -210,6 +210,7 @@ def updated(config: Config, change: Any, flavour: Flavour, *, voice_in_use: bool
             result[name] = _function_tools(value) if name == "tools" else copy.deepcopy(value)
     if change.get("instructions") == "":
         result["instructions"] = DEFAULT_INSTRUCTIONS  # an empty one brings the default back (recorded)
+    _check_whole(result)
     return result
 
 
@@ -239,7 +240,29 @@ def _check(config: Config, change: Any, flavour: Flavour, *, voice_in_use: bool)
                 "unsupported_parameter",
                 f"session.{field}",
             )
+    if config.get("tracing") is not None and change.get("tracing", config["tracing"]) != config["tracing"]:
+        raise Refused(
+            "Cannot update a conversation's tracing once it is enabled.",
+            "cannot_update_tracing",
+            "session.tracing",
+        )
     _check_voice(config, change, voice_in_use=voice_in_use)
+
+
+def _check_whole(config: Config) -> None:
+    """Refuse what only the merged configuration shows: this transcription model wants turns marked by the client."""
+    listening = config["audio"]["input"]
+    model = (listening["transcription"] or {}).get("model")
+    if (
+        config["type"] == "transcription"
+        and model == "gpt-realtime-whisper"
+        and listening["turn_detection"] is not None
+    ):
+        raise Refused(
+            f"Turn detection is not supported with the transcription model '{model}'.",
+            "invalid_value",
+            "session.audio.input.turn_detection",
+        )
 
 
 def _check_voice(config: Config, change: Config, *, voice_in_use: bool) -> None:

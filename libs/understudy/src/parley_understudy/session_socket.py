@@ -9,6 +9,7 @@ Law: every task of a session ends with its socket; every wait has a deadline; a 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +17,29 @@ from typing import TypeAlias
 
 import msgspec
 import structlog
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from parley_common.clock import Clock
 from parley_common.errors import LocalViolation, Overloaded, ParleyError
 from parley_understudy.brain.types import Decision, View
+from parley_understudy.door import Door
 from parley_understudy.faculties import CallerScript, Faculties
-from parley_understudy.session import Session
-from parley_understudy.wire import Close, Event, Forget, Hear, Job, Out, Refused, Send, Speak, Think
+from parley_understudy.fault_plan import Plan
+from parley_understudy.line import Line
+from parley_understudy.wire import (
+    Close,
+    FallSilent,
+    Forget,
+    Hear,
+    Job,
+    Out,
+    Raw,
+    Refused,
+    Send,
+    Speak,
+    Think,
+    Vanish,
+)
 
 Brain: TypeAlias = Callable[[View], Decision]
 Step: TypeAlias = Callable[[float], list[Out]]
@@ -57,21 +72,23 @@ class _SessionOver(Exception):
 class SessionSocket:
     """Runs one session until its socket closes."""
 
-    def __init__(self, socket: ServerConnection, core: Session, around: Surroundings) -> None:
+    def __init__(self, socket: Door, line: Line, around: Surroundings) -> None:
         self._socket = socket
-        self._core = core
+        self._line = line
         self._around = around
         self._turn = asyncio.Lock()
         self._something_due = asyncio.Event()
         self._hearing: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._jobs_count = 0
+        self._is_silent = False
+        self._wakes_at_ms = math.inf
         self._tasks: asyncio.TaskGroup
 
     async def run(self, lasts_s: float) -> None:
         """Serve the session; return when its socket is closed."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                await self._take(self._core.open)
+                await self._take(self._line.open)
                 self._tasks.create_task(self._send_what_is_due())
                 self._tasks.create_task(self._ping())
                 self._tasks.create_task(self._expire(lasts_s))
@@ -79,6 +96,11 @@ class SessionSocket:
                 raise _SessionOver  # noqa: TRY301 - the only way to end the other tasks of a TaskGroup
         except* (_SessionOver, ConnectionClosed):
             pass
+
+    def disturb(self, plan: Plan) -> None:
+        """Follow one more fault script from now on."""
+        self._line.disturb(plan)
+        self._something_due.set()
 
     async def _read(self) -> None:
         while True:
@@ -91,42 +113,50 @@ class SessionSocket:
     def _step_for(self, data: str | bytes) -> Step:
         if isinstance(data, bytes):
             message = "Expected a text WebSocket message; binary frames are not supported."
-            return lambda now_ms: self._core.refuse(Refused(message, "invalid_event"), now_ms)
+            return lambda now_ms: self._line.refuse(Refused(message, "invalid_event"), now_ms)
         try:
             event = msgspec.json.decode(data)
         except (msgspec.DecodeError, RecursionError) as wrong:
             message = f"Invalid event: failed to parse JSON value. {wrong}"
-            return lambda now_ms: self._core.refuse(Refused(message, "invalid_json"), now_ms)
-        return lambda now_ms: self._core.receive(event, now_ms)
+            return lambda now_ms: self._line.refuse(Refused(message, "invalid_json"), now_ms)
+        return lambda now_ms: self._line.receive(event, now_ms)
 
     async def _take(self, step: Step) -> None:
-        """Step the core and do what it says before the next step."""
+        """Step the line and do what it says before the next step."""
         async with self._turn:
-            self._core.caller.speculates = (
-                self._around.faculties.speculates and not self._around.caller_script
+            self._line.speculate(
+                wanted=self._around.faculties.speculates, scripted=bool(self._around.caller_script)
             )
             for out in step(self._around.clock.now_ms()):
                 await self._do(out)
-        if self._core.due_ms() is not None:
+        due_ms = self._line.due_ms()
+        if due_ms is not None and due_ms < self._wakes_at_ms:
             self._something_due.set()
 
     async def _do(self, out: Out) -> None:
         if isinstance(out, Send):
-            await self._send(out.event)
+            await self._send(msgspec.json.encode(out.event))
+        elif isinstance(out, Raw):
+            await self._send(out.text.encode())
         elif isinstance(out, Forget):
             if task := self._hearing.pop((out.item_id, out.attempt), None):
                 task.cancel()
         elif isinstance(out, Close):
             await self._socket.close(out.code, out.reason[:120])
+        elif isinstance(out, Vanish):
+            self._socket.vanish()
+        elif isinstance(out, FallSilent):
+            self._socket.fall_silent()
+            self._is_silent = True
         else:
             self._start(out)
 
-    async def _send(self, event: Event) -> None:
+    async def _send(self, frame: bytes) -> None:
         try:
             async with asyncio.timeout(_SEND_DEADLINE_S):
-                await self._socket.send(msgspec.json.encode(event), text=True)
+                await self._socket.send(frame, text=True)
         except TimeoutError:
-            log.warning("session.client_stalled", session=self._core.id)
+            log.warning("session.client_stalled", session=self._line.id)
             raise _SessionOver from None
 
     def _start(self, job: Job) -> None:
@@ -152,16 +182,16 @@ class SessionSocket:
         await self._take(step)
 
     async def _result_of(self, job: Job) -> Step:
-        core, faculties = self._core, self._around.faculties
+        line, faculties = self._line, self._around.faculties
         if isinstance(job, Think):
             decision = await self._thought(job.view)
-            return lambda now_ms: core.decided(job.response_id, decision, now_ms)
+            return lambda now_ms: line.decided(job.response_id, decision, now_ms)
         if isinstance(job, Speak):
             pcm = await faculties.speak(job.text, job.voice, job.speed)
-            return lambda now_ms: core.rendered(job.response_id, job.index, pcm, now_ms)
-        line = self._around.caller_script.next_line() if job.final else None
-        text = line if line is not None else await faculties.hear(job.pcm)
-        return lambda now_ms: core.heard(job.item_id, job.attempt, text, now_ms)
+            return lambda now_ms: line.rendered(job.response_id, job.index, pcm, now_ms)
+        scripted = self._around.caller_script.next_line() if job.final else None
+        text = scripted if scripted is not None else await faculties.hear(job.pcm)
+        return lambda now_ms: line.heard(job.item_id, job.attempt, text, now_ms)
 
     async def _thought(self, view: View) -> Decision:
         try:
@@ -170,39 +200,50 @@ class SessionSocket:
         except TimeoutError:
             raise
         except Exception as wrong:
-            log.exception("brain.broke", session=self._core.id)
+            log.exception("brain.broke", session=self._line.id)
             raise LocalViolation("the brain broke") from wrong
 
     def _failure_of(self, job: Job, failed: Exception) -> Step:
-        core = self._core
+        line = self._line
         code = failed.stable_code if isinstance(failed, ParleyError) else "timeout"
-        log.warning("job.failed", session=core.id, job=type(job).__name__, code=code)
+        log.warning("job.failed", session=line.id, job=type(job).__name__, code=code)
         if isinstance(job, Hear):
-            return lambda now_ms: core.heard(job.item_id, job.attempt, None, now_ms)
+            return lambda now_ms: line.heard(job.item_id, job.attempt, None, now_ms)
         wire_code = "rate_limit_exceeded" if isinstance(failed, Overloaded) else None
-        return lambda now_ms: core.failed(job.response_id, "server_error", wire_code, now_ms)
+        return lambda now_ms: line.failed(job.response_id, "server_error", wire_code, now_ms)
 
     async def _send_what_is_due(self) -> None:
-        """Step the core whenever it has something to send. Sleeps are short: audio pacing is all that waits."""
+        """Step the line whenever it has something to send; sleep until then, or until something is due earlier."""
+        clock = self._around.clock
         while True:
-            await self._something_due.wait()
+            due_ms, now_ms = self._line.due_ms(), clock.now_ms()
+            if due_ms is not None and due_ms <= now_ms:
+                await self._take(self._line.advance)
+                continue
+            self._wakes_at_ms = math.inf if due_ms is None else due_ms
+            timer = None if due_ms is None else clock.call_later_ms(due_ms - now_ms, self._something_due.set)
+            try:
+                await self._something_due.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
             self._something_due.clear()
-            while (due_ms := self._core.due_ms()) is not None:
-                await self._around.clock.sleep_ms(due_ms - self._around.clock.now_ms())
-                await self._take(self._core.advance)
 
     async def _ping(self) -> None:
         """Ping with four bytes, as the API does; a client that does not answer is gone."""
         while True:
             await self._around.clock.sleep_ms(self._around.ping_interval_s * 1000)
+            if self._is_silent:
+                return
             pong = await self._socket.ping(random.randbytes(4))  # noqa: S311 - only to tell pongs apart
             try:
                 async with asyncio.timeout(_PONG_DEADLINE_S):
                     await pong
             except TimeoutError:
-                await self._socket.close(1011, "keepalive ping timeout")
+                if not self._is_silent:
+                    await self._socket.close(1011, "keepalive ping timeout")
                 return
 
     async def _expire(self, lasts_s: float) -> None:
         await self._around.clock.sleep_ms(lasts_s * 1000)
-        await self._take(self._core.expire)
+        await self._take(self._line.expire)

@@ -40,6 +40,8 @@ class Settings(common.Settings):
     sessions_max: int = Field(default=2000, ge=1)
     expiry_s: float | None = Field(default=None, gt=0)
     """How long a session lasts; the API's own hour (half an hour for Azure) when unset."""
+    time_scale: float = Field(default=1.0, ge=0.001, le=10_000)
+    """How many times faster than the machine's the clock of sessions runs: at 60 an hour ends in a minute."""
     ping_interval_s: float = Field(default=20.26, gt=0)
     """The API's own interval, as measured."""
     pace: float = Field(default=13.0, ge=0)

@@ -21,12 +21,17 @@ SPECULATION_SILENCE_MS = 200
 _HYSTERESIS = 0.15
 """Once a turn is open, a frame this much below the threshold still counts as speech."""
 _SEMANTIC_SILENCE_MS = {"low": 1200, "medium": 700, "auto": 700, "high": 400}
-"""Stands for the semantic detector, whose timing nobody recorded: eager callers are answered sooner."""
+"""Silence that ends a finished sentence; nobody recorded the semantic detector's, so these stand for it."""
+_SEMANTIC_WAIT_MS = {"low": 8000, "medium": 4000, "auto": 4000, "high": 2000}
+"""The longest that the semantic detector waits for the rest of a sentence (documented)."""
 
 
 @dataclass(frozen=True)
 class TurnRules:
-    """What the session's ``turn_detection`` asks for."""
+    """What the session's ``turn_detection`` asks for.
+
+    ``patience_ms`` is the silence after a sentence that is not finished; None when words do not count.
+    """
 
     threshold: float
     prefix_ms: int
@@ -34,6 +39,7 @@ class TurnRules:
     creates: bool
     interrupts: bool
     idle_timeout_ms: int | None
+    patience_ms: int | None = None
 
 
 def rules_of(detection: dict[str, Any] | None) -> TurnRules | None:
@@ -47,6 +53,7 @@ def rules_of(detection: dict[str, Any] | None) -> TurnRules | None:
         silence_ms=_SEMANTIC_SILENCE_MS[detection["eagerness"]]
         if semantic
         else detection["silence_duration_ms"],
+        patience_ms=_SEMANTIC_WAIT_MS[detection["eagerness"]] if semantic else None,
         creates=detection.get("create_response", False),
         interrupts=detection.get("interrupt_response", False),
         idle_timeout_ms=None if semantic else detection.get("idle_timeout_ms"),
@@ -83,9 +90,10 @@ TurnEvent: TypeAlias = Started | Paused | Resumed | Stopped
 
 
 class Turns:
-    """The turn detector of one session."""
+    """The turn detector of one session. ``unfinished``: what was said so far asks for its rest."""
 
     def __init__(self) -> None:
+        self.unfinished = False
         self._speech_frames = 0
         self._silence_frames = 0
         self.speaking = False
@@ -101,10 +109,12 @@ class Turns:
             return self._quiet_frame(score, end_sample, buffer_start, rules)
         if score >= rules.threshold - _HYSTERESIS:
             self._silence_frames = 0
+            self.unfinished = False
             was_paused, self._paused = self._paused, False
             return Resumed() if was_paused else None
         self._silence_frames += 1
-        if self._silence_frames >= _frames(rules.silence_ms):
+        silence_ms = rules.patience_ms if self.unfinished and rules.patience_ms else rules.silence_ms
+        if self._silence_frames >= _frames(silence_ms):
             self.reset()
             return Stopped(end_sample)
         if self._silence_frames == _frames(SPECULATION_SILENCE_MS):

@@ -8,6 +8,7 @@ Law: nothing here knows the time; ids and padding come from the given random sou
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -77,8 +78,26 @@ class Close:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A text frame as it stands, which need not be JSON."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vanish:
+    """Drop the TCP connection, without a close frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class FallSilent:
+    """Stop answering, pings too, and leave the socket open."""
+
+
 Job: TypeAlias = Hear | Think | Speak
-Out: TypeAlias = Send | Job | Forget | Close
+Ending: TypeAlias = Close | Vanish | FallSilent
+Out: TypeAlias = Send | Raw | Job | Forget | Ending
 
 
 class Refused(Permanent):
@@ -114,15 +133,19 @@ class Ids:
 
 
 class Outgoing:
-    """Collects what one step of the core produces, in order."""
+    """Collects what one step of the core produces, in order. ``watch`` is shown each event as it is added."""
 
     def __init__(self, ids: Ids) -> None:
         self.ids = ids
+        self.watch: Callable[[Event], None] | None = None
         self._outs: list[Out] = []
 
     def send(self, kind: str, **fields: Any) -> None:
         """Add a server event with a fresh event id."""
-        self._outs.append(Send({"type": kind, "event_id": self.ids.new("event_"), **fields}))
+        event = {"type": kind, "event_id": self.ids.new("event_"), **fields}
+        self._outs.append(Send(event))
+        if self.watch is not None:
+            self.watch(event)
 
     def delta(self, kind: str, delta: str, **fields: Any) -> None:
         """Add a text-like delta with its padding."""

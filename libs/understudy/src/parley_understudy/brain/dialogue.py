@@ -137,7 +137,7 @@ def _result_came(mind: Mind, item: Answered, name: str, kit: Kit) -> Mind:
     steps += [(n, {}) for n in followers(kit, name) if n not in {s for s, _ in steps}]
     told = {n for n, _ in result.next_tools}
     for tool, given in reversed(steps):
-        mind = _chained(mind, kit, tool, given, told=tool in told)
+        mind = _chained(mind, kit, tool, given, told=tool in told, anew=tool in told and tool == name)
     return mind
 
 
@@ -163,17 +163,21 @@ def _failed(mind: Mind, result: Outcome, name: str) -> Mind:
     return mind.put(replace(goal, slots=slots, closed=False)) if slots != goal.slots else mind
 
 
-def _chained(mind: Mind, kit: Kit, tool: str, given: Mapping[str, Any], *, told: bool) -> Mind:
-    """Make ``tool`` the present goal because a result (``told``) or a description asks for it."""
+def _chained(mind: Mind, kit: Kit, tool: str, given: Mapping[str, Any], *, told: bool, anew: bool) -> Mind:
+    """Make ``tool`` the present goal because a result (``told``) or a description asks for it.
+
+    ``anew``: its own result asks for it again, as step by step guides do: what was answered before does not count.
+    """
     spec = kit.get(tool)
     if spec is None or mind.calls_count >= CALLS_MAX:
         return mind
     before = mind.goal(tool)
-    base = dict(before.slots) if before else dict(mind.hints.get(tool, {}))
+    base = dict(before.slots) if before and not anew else dict(mind.hints.get(tool, {}))
     usable = {k: v for k, v in flattened(given).items() if spec.signature.get(k) is not None}
     shared = {
         p.name: g.slots[p.name]
         for g in mind.goals
+        if not (anew and g.tool == tool)
         for p in spec.signature.params
         if p.name in g.slots and p.name not in base and p.fault(g.slots[p.name]) is None and not p.consent
     }

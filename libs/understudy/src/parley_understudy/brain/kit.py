@@ -180,7 +180,7 @@ def _score(kit: Kit, spec: Spec, heard: Heard) -> float:
 
 def _wants_figures(spec: Spec, heard: Heard) -> bool:
     """Return whether a tool calculates from figures while the question brings none."""
-    return not heard.amounts and sum(p.kind == "number" for p in spec.signature.required) > 1
+    return not heard.amounts and sum(p.kind == "number" for p in spec.signature.required) > 0
 
 
 def _fit(param: Param, heard: Heard) -> float:

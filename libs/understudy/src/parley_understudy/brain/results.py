@@ -115,7 +115,14 @@ def _success(data: Mapping[str, Any]) -> str:
     facts = [(k, v) for k, v in data.items() if _speakable(k, v)][:_FIELDS_MAX]
     if not facts:
         return "That is done."
-    return _capital(join([f"the {labelled(k)} is {spoken(v, k)}" for k, v in facts])) + "."
+    return _capital(join([f"the {labelled(k)} {_verb(k, v)} {spoken(v, k)}" for k, v in facts])) + "."
+
+
+def _verb(key: str, value: Any) -> str:
+    """Return "are" for a count of several things, as in "the visits are 2"."""
+    last = labelled(key).split()[-1:] or [""]
+    counted = isinstance(value, int) and not isinstance(value, bool) and value != 1
+    return "are" if counted and last[0].endswith("s") and not last[0].endswith(("ss", "us", "is")) else "is"
 
 
 def _speakable(key: Any, value: Any) -> bool:

@@ -110,11 +110,17 @@ def question(param: Param) -> str:
     if counted:
         return f"How many {counted.group(1)}?"
     plural = param.kind == "list" or _plural(name, param)
+    if param.kind in {"date", "time", "instant"} and name == "the when":
+        return "When would you like that?"
+    if param.kind == "number" and plural and param.unit is None and not described:
+        return f"How many {name.removeprefix('the ')}?"
     if re.match(r"(?:how|which|what|where|when)\b", name):
         return f"{name[:1].upper()}{name[1:]}?"
     text = f"What {'are' if plural else 'is'} {name}?"
     if param.kind == "enum":
         listed = [spoken(str(v).replace("-", " ")) for v in param.options[:_OPTIONS_SAID_MAX]]
+        if all(each.lower() in name for each in listed):  # the description lists them already
+            return f"Which {labelled(param.path[-1])}: {join(listed, 'or')}?"
         text += f" You can say {join(listed, 'or')}."
     return text
 

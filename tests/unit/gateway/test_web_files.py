@@ -1,0 +1,51 @@
+"""What the gateway sends of the widget: code only, line for line, and little of it."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from parley_gateway.web_files import WIDGET_MODULES, tight_sheet, without_comments
+
+WIDGET_BYTES_MAX = 60 * 1024
+WEB = resources.files("parley_gateway") / "web" / "parley"
+
+
+def sent(name: str) -> str:
+    source = without_comments((WEB / name).read_text("utf-8"))
+    return tight_sheet(source) if name == "styles.js" else source
+
+
+def test_the_whole_widget_is_under_sixty_kilobytes_uncompressed() -> None:
+    assert sum(len(sent(name).encode()) for name in WIDGET_MODULES) < WIDGET_BYTES_MAX
+
+
+def test_every_module_is_in_the_table_and_imports_only_modules_of_it() -> None:
+    assert {file.name for file in WEB.iterdir()} == set(WIDGET_MODULES)
+    for name in WIDGET_MODULES:
+        imports = [line.split("'")[-2] for line in sent(name).splitlines() if line.startswith("import ")]
+        assert {path.removeprefix("./") for path in imports} <= set(WIDGET_MODULES), name
+
+
+def test_comments_go_and_every_line_stays_where_it_was() -> None:
+    source = (
+        "/** A module.\n * Its law.\n */\n"
+        "const page = 'http://example.com'; // why\n"
+        "  /** @param {string} a */\n"
+        "  f(a) { return `// ${a}`; }\n"
+        "// a line of its own\n"
+    )
+    assert without_comments(source).split("\n") == [
+        "",
+        "",
+        "",
+        "const page = 'http://example.com';",
+        "",
+        "f(a) { return `// ${a}`; }",
+        "",
+        "",
+    ]
+
+
+def test_every_module_has_as_many_lines_as_its_source() -> None:
+    for name in WIDGET_MODULES:
+        assert sent(name).count("\n") == (WEB / name).read_text("utf-8").count("\n"), name

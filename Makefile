@@ -8,7 +8,7 @@ MEMBERS := libs/common libs/understudy libs/launcher services/gateway services/s
 MEMBER_FILES := $(addsuffix /pyproject.toml,$(MEMBERS))
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-voice setup-test run test check fmt bench lock contracts clean
+.PHONY: help setup setup-voice setup-test run test check fmt bench mutants lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r n d; do printf '  make %-12s %s\n' "$$n" "$$d"; done
@@ -58,6 +58,9 @@ check: setup-test ## lint, types, import laws, unit tests: about a minute
 fmt: setup-test ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+mutants: setup-test ## plant bugs in the session core one by one: each must kill a test
+	@$(BIN)/python tests/mutants.py
 
 contracts: setup-test ## export JSON Schemas, samples and AsyncAPI from the contracts
 	@$(BIN)/python -m parley_common.contracts.export

@@ -59,7 +59,7 @@ def test_sound_that_lasts_is_a_barge_in_truncated_to_what_was_played() -> None:
     assert d.wait(299) == ()
     d.wait(1)
     assert d.only(ef.FlushPlayout) == [ef.FlushPlayout(EPOCH + 1)]
-    assert d.state.floor == Yielding(d.now_ms + 150, EPOCH + 1, "U2")
+    assert d.state.floor == Yielding(d.now_ms + 300, EPOCH + 1, "U2")
     d.on(ev.FlushAnswered(EPOCH + 1, number, 1_200 * MS))
     assert d.only(ef.TruncateItem) == [ef.TruncateItem("A1", 0, 1_200)]
     d.on(ev.CallerSpeechStopped("U2", 0), ev.CallerAudioCommitted("U2", "A1"))

@@ -18,6 +18,7 @@ from parley_common.contracts.tool_calls import ANNOUNCEMENT_DEAD_AFTER_S, Announ
 from parley_common.contracts.topics import OWN_TOOL_SERVICE
 from parley_common.errors import InvalidRecord
 from parley_session.core.config import ToolTarget
+from parley_session.meters import INVALID_RECORDS
 
 log = structlog.get_logger("catalog")
 
@@ -119,4 +120,5 @@ def take(catalog: Catalog, key: str, value: bytes | None) -> None:
     try:
         catalog.put(key, None if value is None else read_contract(Announcement, value))
     except InvalidRecord as wrong:
+        INVALID_RECORDS.labels("announcement").inc()
         log.warning("catalog.invalid_announcement", key=key, code=wrong.stable_code)

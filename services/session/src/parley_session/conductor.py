@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
-from opentelemetry.trace import Span
 
 from parley_common.clock import Clock, Timer
 from parley_common.contracts import audio_link
 from parley_common.errors import PeerViolation
-from parley_common.telemetry import Counter, mark_failed, start_span, traceparent_of
+from parley_common.telemetry import Counter
 from parley_session import realtime_codec
+from parley_session.barge_in_meter import BargeInMeter
 from parley_session.caller_audio import CallerAudio
 from parley_session.caller_link import CallerLink
 from parley_session.core import effects as ef
@@ -29,8 +29,10 @@ from parley_session.core.config import SessionConfig
 from parley_session.core.state import SessionState, initial
 from parley_session.core.step import next_deadline_ms, step
 from parley_session.facts import FactWriter
+from parley_session.meters import count_client_stats, count_spending
 from parley_session.realtime_codec import UpstreamProfile
 from parley_session.realtime_link import Dial, Endpoint, RealtimeLink, dial_websocket
+from parley_session.session_trace import SessionTrace, Traced
 from parley_session.tool_bridge import Requester, ToolBridge
 
 MAILBOX_MAX = 4_096
@@ -67,7 +69,7 @@ class Conductor:
         self._parts = parts
         self._clock = parts.clock
         self._state: SessionState = initial(parts.config, self._clock.now_ms())
-        self._mailbox: asyncio.Queue[ev.Event] = asyncio.Queue(MAILBOX_MAX)
+        self._mailbox: asyncio.Queue[tuple[ev.Event, int]] = asyncio.Queue(MAILBOX_MAX)
         self._endpoint = endpoint
         self._upstream = self._new_link()
         self._connections: set[asyncio.Task[None]] = set()
@@ -77,7 +79,8 @@ class Conductor:
         self._timer: Timer | None = None
         self._timer_ms: int | None = None
         self._overflowed = False
-        self._spans: dict[str, Span] = {}
+        self._trace = SessionTrace(_traced(parts, endpoint), self._clock)
+        self._barge_ins = BargeInMeter()
         self._end: ef.EndSession | None = None
         self.last_heard_ms = self._clock.now_ms()
 
@@ -95,7 +98,7 @@ class Conductor:
     def tell(self, event: ev.Event) -> None:
         """Put an event into the mailbox; never waits."""
         try:
-            self._mailbox.put_nowait(event)
+            self._mailbox.put_nowait((event, self._clock.now_ms()))
         except asyncio.QueueFull:
             if not self._overflowed:
                 self._overflowed = True
@@ -136,6 +139,9 @@ class Conductor:
             # The audio that follows is said with the key down: it waits until the core knows of the key.
             await self._mailbox.join()
             return
+        if isinstance(message, audio_link.Stats):
+            count_client_stats(message)
+            return
         event = _event_of(message)
         if event is not None:
             self.tell(event)
@@ -144,6 +150,7 @@ class Conductor:
 
     async def run(self) -> ef.EndSession:
         """Conduct the session to its end; whatever ends it, the end is recorded once. Returns how it ended."""
+        self._trace.begin()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -161,27 +168,38 @@ class Conductor:
         finally:
             self._cancel_timer()
             self._parts.bridge.forget(self._parts.config.session_id)
-            for span in self._spans.values():
-                span.end()
             if self._end is None:
-                self._step(ev.ShellFailed("session_crashed", "the conductor failed"))
+                self._step(ev.ShellFailed("session_crashed", "the conductor failed"), self._clock.now_ms())
+            if self._end is not None:
+                self._trace.finish(self._end)
         assert self._end is not None  # noqa: S101 - ShellFailed always ends a session
         return self._end
 
     async def _loop(self) -> None:
         self._schedule()
         while self._end is None:
-            event = await self._mailbox.get()
+            event, arrived_ms = await self._mailbox.get()
             if self._overflowed:
                 event = ev.ShellFailed("overloaded", "the session cannot keep up")
-            self._step(event)
+            self._step(event, arrived_ms)
             self._mailbox.task_done()
             self._schedule()
 
-    def _step(self, event: ev.Event) -> None:
-        self._state, effects = step(self._state, event, self._clock.now_ms())
+    def _step(self, event: ev.Event, arrived_ms: int) -> None:
+        before = self._state
+        self._state, effects = step(before, event, self._clock.now_ms())
+        if not isinstance(event, ev.AudioArrived):  # by far the most frequent, and nothing that is watched
+            self._watch(before, event, arrived_ms)
         for effect in effects:
             self._perform(effect)
+
+    def _watch(self, before: SessionState, event: ev.Event, arrived_ms: int) -> None:
+        """Spans and numbers of what has just happened; they change nothing."""
+        after = self._state
+        self._trace.stepped(event, after)
+        self._barge_ins.stepped(before, event, after, arrived_ms)
+        if after.totals is not before.totals:
+            count_spending(self.business, before.totals, after.totals)
 
     def _schedule(self) -> None:
         """Keep one timer at or before the core's next deadline; one that fires early is set again."""
@@ -240,6 +258,8 @@ class Conductor:
 
     def _send(self, effect: ef.Effect) -> None:
         message = _message_of(effect, self._parts.config)
+        if isinstance(effect, ef.WelcomeClient):
+            self._trace.welcomed()
         if message is not None:
             self._to_client(self._parts.link.send(message))
             return
@@ -277,39 +297,25 @@ class Conductor:
         self._upstream = self._new_link()
 
     def _request(self, effect: ef.RequestTool) -> None:
-        span = self._spans.get(effect.call_id)
-        if span is None:
-            span = start_span(
-                f"execute_tool {effect.tool}",
-                parent=self._parts.traceparent,
-                attributes={
-                    "gen_ai.operation.name": "execute_tool",
-                    "gen_ai.tool.name": effect.tool,
-                    "gen_ai.tool.call.id": effect.call_id,
-                    "parley.session_id": self._parts.config.session_id,
-                    "parley.service": effect.service,
-                },
-            )
-            self._spans[effect.call_id] = span
-        if not self._parts.bridge.request(self._requester, effect, traceparent_of(span)):
+        traceparent = self._trace.requested(effect, self._state)
+        if not self._parts.bridge.request(self._requester, effect, traceparent):
             log.warning("session.tool_not_sent", tool=effect.tool)  # the core asks again at its deadline
 
     def _record(
         self, effect: ef.RecordStarted | ef.RecordTurn | ef.RecordToolUse | ef.RecordFeedback
     ) -> None:
-        if isinstance(effect, ef.RecordToolUse):
-            span = self._spans.pop(effect.call_id, None)
-            if span is not None:
-                span.set_attribute("parley.outcome", effect.status)
-                if effect.status != "ok":
-                    mark_failed(span, effect.code or effect.status)
-                span.end()
-        self._parts.facts.write(effect, self._parts.traceparent)
+        self._parts.facts.write(effect, self._trace.recorded(effect))
 
     def _finish(self, effect: ef.EndSession) -> None:
         self._end = effect
         self._parts.facts.write(effect, self._parts.traceparent)
         self._parts.link.send(audio_link.Ended(effect.reason))
+
+
+def _traced(parts: Parts, endpoint: Endpoint) -> Traced:
+    provider = "azure.ai.openai" if endpoint.auth == "api-key" else "openai"
+    config, requester = parts.config, parts.requester
+    return Traced(config.session_id, requester.business, parts.profile.model, provider, parts.traceparent)
 
 
 _LINK_REASONS: dict[int, Literal["caller", "lost", "drained"]] = {

@@ -14,7 +14,7 @@ from parley_common.clock import Clock
 from parley_common.contracts import sessions
 from parley_common.contracts.record import Fact
 from parley_common.ids import derived_id
-from parley_common.telemetry import LATENCY_BUCKETS_MS, Counter, Histogram, record_span
+from parley_common.telemetry import LATENCY_BUCKETS_MS, Counter, Histogram
 from parley_session.core import effects as ef
 from parley_session.core.state import ResponseUsage
 from parley_session.spool import Spool
@@ -24,6 +24,19 @@ VOICE_TO_VOICE_MS = Histogram(
     "parley_voice_to_voice_ms",
     "From the caller's last sound to the first agent audio sent, ms",
     buckets=LATENCY_BUCKETS_MS,
+)
+TURN_DETECTION_MS = Histogram(
+    "parley_turn_detection_ms",
+    "From the caller's last sound to the turn's beginning",
+    buckets=LATENCY_BUCKETS_MS,
+)
+RESPONSE_MS = Histogram(
+    "parley_response_ms",
+    "From the turn's beginning to the first response to it",
+    buckets=LATENCY_BUCKETS_MS,
+)
+FIRST_AUDIO_MS = Histogram(
+    "parley_first_audio_ms", "From that response to its first audio", buckets=LATENCY_BUCKETS_MS
 )
 TURNS = Counter("parley_turns", "Turns completed", ["business", "barged_in"])
 ENDED = Counter("parley_sessions_ended", "Sessions ended, by why", ["business", "reason"])
@@ -60,7 +73,7 @@ class FactWriter:
         if isinstance(recorded, ef.EndSession):
             fact_id = derived_id(self._subject.session_id, "ended")
         self._spool.record(fact, at=now, fact_id=fact_id, traceparent=traceparent)
-        self._tell(recorded, traceparent, now)
+        self._tell(recorded)
 
     def _fact(self, recorded: Recorded, now: datetime) -> Fact:
         who = {"session_id": self._subject.session_id, "business": self._subject.business, "at": now}
@@ -123,13 +136,12 @@ class FactWriter:
                     outcome=recorded.outcome,
                 )
 
-    def _tell(self, recorded: Recorded, traceparent: str | None, now: datetime) -> None:
-        """One canonical line per turn and per session, the numbers that rule the house, and the turn's span."""
+    def _tell(self, recorded: Recorded) -> None:
+        """One canonical line per turn and per session, and the numbers that rule the house."""
         business = self._subject.business
         if isinstance(recorded, ef.RecordTurn):
             TURNS.labels(business, str(recorded.barged_in).lower()).inc()
-            if recorded.voice_to_voice_ms is not None:
-                VOICE_TO_VOICE_MS.observe(recorded.voice_to_voice_ms)
+            _observe_parts(recorded)
             log.info(
                 "turn.completed",
                 turn=recorded.turn,
@@ -139,7 +151,6 @@ class FactWriter:
                 voice_to_voice_ms=recorded.voice_to_voice_ms,
                 tool_calls=recorded.tool_calls,
             )
-            self._turn_span(recorded, traceparent, now)
         elif isinstance(recorded, ef.EndSession):
             ENDED.labels(business, recorded.reason).inc()
             log.info(
@@ -152,21 +163,17 @@ class FactWriter:
                 tool_calls=recorded.tool_calls,
             )
 
-    def _turn_span(self, turn: ef.RecordTurn, traceparent: str | None, now: datetime) -> None:
-        end_ns = int(now.timestamp() * 1e9)
-        attributes = {
-            "parley.session_id": self._subject.session_id,
-            "parley.business": self._subject.business,
-            "parley.turn": turn.turn,
-            "parley.barged_in": turn.barged_in,
-            "parley.heard_ms": turn.heard_ms,
-            "gen_ai.usage.input_tokens": turn.usage.input_text + turn.usage.input_audio,
-            "gen_ai.usage.output_tokens": turn.usage.output_text + turn.usage.output_audio,
-        }
-        if turn.voice_to_voice_ms is not None:
-            attributes["parley.voice_to_voice_ms"] = turn.voice_to_voice_ms
-        start_ns = end_ns - max(turn.lasted_ms, 0) * 1_000_000
-        record_span("turn", parent=traceparent, start_ns=start_ns, end_ns=end_ns, attributes=attributes)
+
+def _observe_parts(turn: ef.RecordTurn) -> None:
+    """How long the caller waited, and for what; parts that a turn does not have are left out."""
+    for histogram, lasted_ms in (
+        (VOICE_TO_VOICE_MS, turn.voice_to_voice_ms),
+        (TURN_DETECTION_MS, turn.turn_detection_ms),
+        (RESPONSE_MS, turn.response_ms),
+        (FIRST_AUDIO_MS, turn.first_audio_ms),
+    ):
+        if lasted_ms is not None:
+            histogram.observe(lasted_ms)
 
 
 def usage_of(usage: ResponseUsage) -> sessions.Usage:

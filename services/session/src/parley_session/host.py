@@ -18,7 +18,7 @@ from parley_common.clock import Clock
 from parley_common.contracts import audio_link
 from parley_common.contracts.tool_calls import CallerContext
 from parley_common.errors import Overloaded, ParleyError, PeerViolation
-from parley_common.telemetry import Gauge
+from parley_common.telemetry import Gauge, join_logs
 from parley_session import rendered
 from parley_session.caller_link import CallerLink, Socket
 from parley_session.catalog import Catalog, CatalogTool
@@ -80,6 +80,7 @@ class Host:
         link = CallerLink(socket)
         try:
             attach = await self._read_attach(socket)
+            join_logs(session_id=attach.session_id, traceparent=attach.traceparent, business=attach.business)
             conductor = await self._open(attach, link)
         except ParleyError as wrong:
             log.warning("session.refused", code=wrong.stable_code)
@@ -205,7 +206,6 @@ class Host:
         self._empty.clear()
         SESSIONS.set(len(self._sessions))
         self._tell_switches(conductor, attach.business)
-        structlog.contextvars.bind_contextvars(session_id=attach.session_id, business=attach.business)
         try:
             await conductor.run()
         except* Exception as group:

@@ -37,7 +37,7 @@ class SessionSettings(ServiceSettings):
     rendered_dir: Path | None = None
     """Where ``parley render`` keeps speech; null: ``rendered`` under PARLEY_STATE_DIR."""
 
-    flush_answer_ms: int = Field(default=150, ge=10, le=2000)
+    flush_answer_ms: int = Field(default=300, ge=10, le=2000)
     tool_attempts_max: int = Field(default=3, ge=1, le=10)
     spool_facts_max: int = Field(default=50_000, ge=100)
     """Facts kept on disk while Kafka is away; when full the oldest turn facts go, never session.ended."""

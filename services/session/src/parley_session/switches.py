@@ -12,6 +12,7 @@ import structlog
 from parley_common.contracts.operations import Switch
 from parley_common.contracts.record import read_contract
 from parley_common.errors import InvalidRecord
+from parley_session.meters import INVALID_RECORDS
 
 log = structlog.get_logger("switches")
 
@@ -28,6 +29,7 @@ class Switches:
         try:
             switch = None if value is None else read_contract(Switch, value)
         except InvalidRecord as wrong:
+            INVALID_RECORDS.labels("switch").inc()
             log.warning("switches.invalid", code=wrong.stable_code)
             return
         if switch is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ from parley_session.core.events import ToolAnswered
 REQUESTS_WAITING_MAX = 2_000
 
 log = structlog.get_logger("tools")
+UNSENT = Counter(
+    "parley_tool_calls_unsent", "Calls that did not reach Kafka and are the core's to repeat", ["why"]
+)
 RESULTS = Counter("parley_tool_results", "Tool results read, by what became of them", ["fate"])
 ROUND_TRIP_MS = Histogram(
     "parley_tool_round_trip_ms", "From request to result, ms", ["tool"], buckets=LATENCY_BUCKETS_MS
@@ -57,6 +61,15 @@ class Requester:
     on_answer: Callable[[ToolAnswered], None] = lambda _: None
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Who waits for a result, of which tool, since when."""
+
+    requester: Requester
+    tool: str
+    asked_ns: int
+
+
 class ToolBridge:
     """Sends calls and hands results to the sessions that wait for them."""
 
@@ -65,7 +78,7 @@ class ToolBridge:
         self._publisher = publisher
         self._replica = replica
         self.reply_partition = reply_partition(replica, ordinal)
-        self._waiting: dict[tuple[str, str], Requester] = {}
+        self._waiting: dict[tuple[str, str], _Waiting] = {}
         self._requests: asyncio.Queue[Record] = asyncio.Queue(REQUESTS_WAITING_MAX)
 
     def request(self, requester: Requester, effect: RequestTool, traceparent: str | None) -> bool:
@@ -95,8 +108,11 @@ class ToolBridge:
         try:
             self._requests.put_nowait(self._record(call, effect.service, traceparent))
         except asyncio.QueueFull:
+            UNSENT.labels("queue_full").inc()
             return False
-        self._waiting[requester.session_id, effect.call_id] = requester
+        # A repeat is the same call: its round trip began with the first attempt.
+        waiting = _Waiting(requester, effect.tool, time.monotonic_ns())
+        self._waiting.setdefault((requester.session_id, effect.call_id), waiting)
         return True
 
     def _record(self, call: ToolCall, service: str, traceparent: str | None) -> Record:
@@ -129,7 +145,11 @@ class ToolBridge:
         try:
             await self._publisher.publish(record)
         except (DependencyUnavailable, InvalidRecord) as wrong:
-            log.warning("tools.call_not_sent", topic=record.topic, code=wrong.stable_code)
+            UNSENT.labels("kafka").inc()
+            session_id = record.key.decode()
+            log.warning(
+                "tools.call_not_sent", topic=record.topic, code=wrong.stable_code, session_id=session_id
+            )
         finally:
             slots.release()
 
@@ -159,12 +179,13 @@ class ToolBridge:
             RESULTS.labels("invalid").inc()
             log.warning("tools.invalid_result", code=wrong.stable_code)
             return
-        requester = self._waiting.pop((result.session_id, result.call_id), None)
-        if requester is None:
+        waiting = self._waiting.pop((result.session_id, result.call_id), None)
+        if waiting is None:
             RESULTS.labels("late").inc()
             return
         RESULTS.labels("handed_on").inc()
-        requester.on_answer(
+        ROUND_TRIP_MS.labels(waiting.tool).observe((time.monotonic_ns() - waiting.asked_ns) / 1e6)
+        waiting.requester.on_answer(
             ToolAnswered(result.call_id, result.status, _output(result), result.code, result.grants)
         )
 

@@ -24,6 +24,7 @@ from parley_common.contracts.topics import USAGE
 from parley_common.errors import DependencyUnavailable, InvalidRecord
 from parley_common.kafka import Publisher
 from parley_common.telemetry import Gauge
+from parley_session.meters import INVALID_RECORDS
 
 WINDOW_S = 60
 
@@ -132,6 +133,7 @@ class UsageBook:
         try:
             report = read_contract(UsageReport, value)
         except InvalidRecord as wrong:
+            INVALID_RECORDS.labels("usage").inc()
             log.warning("usage.invalid_report", code=wrong.stable_code)
             return
         if report.replica != self._replica:

@@ -25,7 +25,7 @@ class TurnTaking:
     """The client's key marks turns; upstream detects none."""
     min_speech_ms: int = 350
     """``confirm``: caller sound shorter than this is a cough. About two syllables of quick speech."""
-    flush_answer_ms: int = 150
+    flush_answer_ms: int = 300
     """How long the client's answer to a flush is awaited; the last report counts after that."""
     silence_ms: int = 500
     """Upstream's silence window: how long before speech_stopped the caller really stopped."""

@@ -118,7 +118,9 @@ def on_answer(state: SessionState, event: ToolAnswered, now_ms: int) -> Change:
     call = next((c for c in state.calls if c.call_id == event.call_id), None)
     if call is None:
         return state, [Ignored("late_tool_result")]
-    state = replace(state, grants=tuple(dict.fromkeys((*state.grants, *event.grants))))
+    # Whoever was verified last is who tools mean, also when it is somebody from before again: so newest last.
+    before = tuple(grant for grant in state.grants if grant not in event.grants)
+    state = replace(state, grants=(*before, *dict.fromkeys(event.grants)))
     if event.status == "ok" and call.target.outcome != "none":
         state = replace(state, outcome=call.target.outcome)
     return _finish(state, call, event.status, event.output, event.code, now_ms)

@@ -61,6 +61,19 @@ async def apply_topics(settings: KafkaSettings, topics: Sequence[Topic] = TOPICS
         return changes
 
 
+async def partitions_of(settings: KafkaSettings, topics: Sequence[str] = ()) -> dict[str, int]:
+    """Return how many partitions each topic has, of those that are there; of all topics when none is named.
+
+    A consumer does not know before it is assigned to one: aiokafka keeps what its ``topics()`` reads to itself.
+    Raises DependencyUnavailable.
+    """
+    async with _admin(settings) as admin:
+        known = set(await admin.list_topics())
+        names = [name for name in topics or sorted(known) if name in known]
+        described = await admin.describe_topics(names) if names else []
+    return {entry["topic"]: len(entry["partitions"]) for entry in described}
+
+
 def _judge(state: TopicState) -> TopicChange:
     has, needs = state.partitions, state.topic.partitions
     if has == 0:

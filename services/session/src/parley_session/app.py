@@ -10,13 +10,14 @@ from functools import partial
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from parley_common.business import load_all
+from parley_common.business import Business, load_all
 from parley_common.clock import SystemClock
 from parley_common.compacted import follow_compacted
 from parley_common.contracts.audio_link import LINK_SUBPROTOCOL
 from parley_common.contracts.topics import SWITCHES, TOOL_CATALOG, USAGE
 from parley_common.errors import ParleyError
 from parley_common.kafka import Publisher, connect
+from parley_common.reloading import keep_reloaded
 from parley_common.service import Readiness, exit_on_config, http_app, run_service, serve_http
 from parley_common.settings import load_settings
 from parley_session import catalog as tool_catalog
@@ -137,6 +138,7 @@ async def serve(settings: SessionSettings, stop: asyncio.Event) -> None:
             ),
             group.create_task(publish_usage(usage, publisher, host.running, clock, late_stop)),
             group.create_task(host.beat(late_stop)),
+            *_reloading(group, settings, businesses, late_stop),
         ]
         await stop.wait()
         readiness.set("draining", False, "stopping")
@@ -146,6 +148,15 @@ async def serve(settings: SessionSettings, stop: asyncio.Event) -> None:
         for task in running:
             task.cancel()
     await publisher.aclose()
+
+
+def _reloading(
+    group: asyncio.TaskGroup, settings: SessionSettings, businesses: dict[str, Business], stop: asyncio.Event
+) -> list[asyncio.Task[None]]:
+    """In development a changed business is there for the next session."""
+    if settings.parley.environment != "development":
+        return []
+    return [group.create_task(keep_reloaded(settings.parley.businesses_dir, businesses, stop))]
 
 
 async def _connect(publisher: Publisher, stop: asyncio.Event, readiness: Readiness) -> None:

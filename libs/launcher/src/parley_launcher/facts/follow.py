@@ -6,7 +6,7 @@ Law: positions are known before the first wait, so that nothing after the start 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,6 +16,7 @@ from parley_common.contracts.topics import FACT_TOPICS, TOOL_RESULTS, TOPICS
 from parley_common.errors import ConfigInvalid, DependencyUnavailable
 from parley_common.kafka import Incoming, incoming, make_consumer
 from parley_common.settings import KafkaSettings
+from parley_common.topic_admin import partitions_of
 
 TOOL_CALLS_PREFIX = "parley.tool.calls."
 POSITIONS_DEADLINE_S = 20.0
@@ -43,8 +44,9 @@ async def follow(
     try:
         try:
             async with asyncio.timeout(POSITIONS_DEADLINE_S):
+                places = _places(await partitions_of(settings), topics)
                 await consumer.start()
-                await _assign(consumer, topics, from_beginning)
+                await _assign(consumer, places, from_beginning)
         except (KafkaError, OSError, TimeoutError) as wrong:
             raise DependencyUnavailable(
                 f"Kafka at {settings.bootstrap_servers} cannot be read: {str(wrong) or type(wrong).__name__}",
@@ -55,18 +57,20 @@ async def follow(
         await consumer.stop()
 
 
-async def _assign(consumer: AIOKafkaConsumer, topics: Sequence[str], from_beginning: bool) -> None:
-    known = sorted(await consumer.topics())
+def _places(known: Mapping[str, int], topics: Sequence[str]) -> list[TopicPartition]:
     missing = sorted(set(topics) - set(known))
     if missing:
         raise ConfigInvalid(
             f"no topic {missing[0]!r} on this Kafka",
             remedy=f"`parley topics list` names them{_guess(missing[0])}",
         )
-    wanted = list(topics) or default_topics(known)
+    wanted = list(topics) or default_topics(sorted(known))
     if not wanted:
         raise DependencyUnavailable("this Kafka has no topics of Parley", remedy="run `parley topics apply`")
-    places = [TopicPartition(t, p) for t in wanted for p in sorted(consumer.partitions_for_topic(t) or ())]
+    return [TopicPartition(topic, partition) for topic in wanted for partition in range(known[topic])]
+
+
+async def _assign(consumer: AIOKafkaConsumer, places: Sequence[TopicPartition], from_beginning: bool) -> None:
     consumer.assign(places)
     await (consumer.seek_to_beginning(*places) if from_beginning else consumer.seek_to_end(*places))
     # Positions are resolved lazily: without asking, what is written before the first poll would be lost.

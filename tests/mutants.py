@@ -19,7 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "services" / "session" / "src"
 CORE = Path("parley_session") / "core"
-TESTS = ("tests/unit/session", "tests/replay")
+TESTS = (
+    ("tests/unit/session", "tests/replay", "-k", "not TestWorld"),
+    ("tests/unit/session/test_core_laws.py",),
+)
+"""Tried in turn: the examples are quick, the state machine takes its time to say what it found."""
 
 
 @dataclass(frozen=True)
@@ -141,32 +145,29 @@ def plant(bug: Bug, into: Path) -> None:
     file.write_text(text.replace(bug.right, bug.wrong), encoding="utf-8")
 
 
+NO_BUG = Bug("no bug at all", "playout.py", "def is_audible(", "def is_audible(")
+
+
 def killer(bug: Bug) -> str | None:
     """Return the test that died of a bug; null when none did."""
     with tempfile.TemporaryDirectory() as folder:
         plant(bug, Path(folder))
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-x",
-            "-q",
-            "--no-header",
-            "-p",
-            "no:cacheprovider",
-            *TESTS,
-        ]
         env = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return None
-    dead = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return dead[0].partition("::")[2].partition(" - ")[0] if dead else f"pytest ended with {done.returncode}"
+        for tests in TESTS:
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+            done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+            if done.returncode:
+                dead = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+                return dead[0].split("::")[-1].partition(" - ")[0] if dead else f"pytest: {done.returncode}"
+    return None
 
 
 def main() -> None:
     wanted = set(sys.argv[1:])
     bugs = [bug for bug in BUGS if not wanted or bug.name in wanted]
+    if (test := killer(NO_BUG)) is not None:
+        print(f"{test} fails without any bug: nothing can be said")
+        sys.exit(2)
     survivors = 0
     for bug in bugs:
         began_s = time.monotonic()

@@ -50,7 +50,7 @@ EXPECTED: dict[str, tuple[str, set[str], set[str]]] = {
     "remove_from_cart": ("reversible", {"product"}, set()),
     "show_cart": ("read", set(), set()),
     "apply_promo_code": ("reversible", {"promo_code"}, set()),
-    "check_out": ("reversible", {"email"}, {"name"}),
+    "check_out_and_pay": ("reversible", {"email"}, {"name"}),
     "order_status": ("reversible", {"email"}, {"order_number", "postcode"}),
     "start_return": ("reversible", {"product", "reason", "wanted"}, {"exchange_size", "quantity"}),
     "cancel_order": ("reversible", set(), {"order_number"}),

@@ -110,7 +110,7 @@ def test_no_bytes_break_the_reading(value: bytes | None) -> None:
 async def test_an_instance_is_announced_every_five_seconds_and_taken_back_at_the_end() -> None:
     published = Published()
     specs = Registry.of_kits(KITS).specs()
-    announcer = Announcer(published, ManualClock(), specs, service="tools", instance="tools-1")
+    announcer = Announcer(published, ManualClock(), lambda: specs, service="tools", instance="tools-1")
     stop, states = asyncio.Event(), list[bool]()
     async with asyncio.TaskGroup() as group:
         group.create_task(announcer.run(stop, lambda is_ready, _: states.append(is_ready)))
@@ -130,7 +130,7 @@ async def test_a_catalog_that_cannot_be_written_is_said_and_does_not_end_the_ser
     async def away(_: Record) -> None:
         raise DependencyUnavailable("no broker")
 
-    announcer = Announcer(away, ManualClock(), (), service="tools", instance="tools-1")
+    announcer = Announcer(away, ManualClock(), lambda: (), service="tools", instance="tools-1")
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(announcer.run(stop, lambda is_ready, why: states.append((is_ready, why))))
@@ -208,6 +208,22 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigInvalid, match=variable):
         load_settings(ToolsSettings)
+
+
+def test_production_does_not_start_with_private_addresses_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLS_ALLOW_PRIVATE_HTTP", "true")
+    assert load_settings(ToolsSettings).allow_private_http
+    monkeypatch.setenv("PARLEY_ENVIRONMENT", "production")
+    monkeypatch.setenv("PARLEY_INTERNAL_TOKEN", "a-token-of-this-test-alone")
+    with pytest.raises(ConfigInvalid, match="TOOLS_ALLOW_PRIVATE_HTTP"):
+        load_settings(ToolsSettings)
+
+
+def test_secrets_are_read_by_name_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLS_HTTP_SECRETS", '{"CRM_KEY": "hush"}')
+    settings = load_settings(ToolsSettings)
+    assert settings.http_secrets["CRM_KEY"].get_secret_value() == "hush"
+    assert "hush" not in repr(settings)
 
 
 def test_without_a_setting_the_database_is_a_file_in_the_state_folder(

@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field
 
 from parley_common.contracts.leads import LeadCaptured
 from parley_common.errors import ConfigInvalid
-from parley_tools.context import DataFile, ToolContext
+from parley_tools.context import ToolContext
+from parley_tools.files import DataFile
 from parley_tools.registry import Output, Registry, Tool, tool
 from parley_tools.schema import described
 from unit.tools.world import CAP, business_with
@@ -226,7 +227,9 @@ def test_a_data_file_that_does_not_hold_to_its_model_is_named_at_the_start(tmp_p
     with pytest.raises(ConfigInvalid, match=r"sizes\.yaml"):
         Registry([frame_sizes]).check_data([business], "tools")
     (business.folder / "data" / "sizes.yaml").write_text("title: a\nwidth_cm: -1\n")
-    with pytest.raises(ConfigInvalid, match=r"sizes\.yaml: width_cm: Input should be greater than 0"):
+    with pytest.raises(
+        ConfigInvalid, match=r"sizes\.yaml:2: error: width_cm: Input should be greater than 0"
+    ):
         Registry([frame_sizes]).check_data([business], "tools")
     (business.folder / "data" / "sizes.yaml").write_text("title: a\nwidth_cm: 1\n")
     Registry([frame_sizes]).check_data([business], "tools")

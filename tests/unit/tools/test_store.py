@@ -84,7 +84,11 @@ async def test_a_moment_without_a_zone_is_refused(here: World) -> None:
 
 
 async def test_one_slot_cannot_be_booked_twice_but_can_again_after_a_cancellation(anywhere: World) -> None:
-    insert = text("INSERT INTO bookings VALUES (:id, 'cap', 'Ann', 'l', 's', :at, :at, 'UTC', :status, :at)")
+    insert = text(
+        "INSERT INTO bookings (booking_id, business, resource, lead_id, session_id, starts_at, ends_at, "
+        "blocked_until, time_zone, status, created_at) "
+        "VALUES (:id, 'cap', 'Ann', 'l', 's', :at, :at, :at, 'UTC', :status, :at)"
+    )
     at: Any = datetime(2026, 1, 6, 18, 0, tzinfo=UTC)
     at = at.isoformat(" ") if anywhere.database.is_sqlite else at
 

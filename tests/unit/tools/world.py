@@ -27,13 +27,14 @@ from parley_common.errors import DependencyUnavailable
 from parley_common.outbox import Outbox
 from parley_tools.calls import Arrived, CallTable
 from parley_tools.context import Resources
-from parley_tools.executor import Executor, Offer
+from parley_tools.executor import Executor
 from parley_tools.kits import KITS
+from parley_tools.offer import Offer
 from parley_tools.providers import WebSearch
 from parley_tools.registry import Registry, Tool
 from parley_tools.replies import Replies
 from parley_tools.store import OUTBOX, SCHEMA
-from parley_tools.upkeep import MIGRATIONS
+from parley_tools.upkeep import MIGRATIONS, seed_records
 
 CAP = Path(__file__).parents[3] / "businesses" / "cap"
 LEASE_S = 3.0
@@ -84,13 +85,14 @@ class World:
         tools: Sequence[Tool] = (),
         kits: Sequence[ModuleType] = KITS,
         web_search: WebSearch | None = None,
+        offer: Offer | None = None,
     ) -> Worker:
         """Return a worker with the tools given, or those of the kits."""
         registry = Registry(tools) if tools else Registry.of_kits(kits)
         calls = CallTable(name, lease_s=LEASE_S)
         resources = Resources(self.outbox, self.http, calls.newest_output, web_search)
         replies = Replies(self.published, self.clock, source="tools")
-        offer = Offer("tools", registry, self.businesses)
+        offer = offer or Offer("tools", registry, self.businesses)
         return Worker(Executor(offer, self.database, calls, replies, resources, self.clock), calls)
 
     def arrived(self, tool: str, arguments: dict[str, Any] | None = None, **more: Any) -> Arrived:
@@ -146,7 +148,10 @@ async def world(url: str, *folders: Path) -> AsyncIterator[World]:
     try:
         await database.migrate(MIGRATIONS)
         async with httpx.AsyncClient() as http:
-            yield World(database, http, {folder.name: load(folder) for folder in folders or (CAP,)})
+            made = World(database, http, {folder.name: load(folder) for folder in folders or (CAP,)})
+            tools = Registry.of_kits(KITS)
+            await seed_records(database, tools, made.businesses.values(), "tools", made.clock)
+            yield made
     finally:
         await database.aclose()
 

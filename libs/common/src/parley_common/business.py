@@ -28,6 +28,7 @@ from pydantic import (
 
 from parley_common import models, yaml_source
 from parley_common.contracts.facts import BY_TYPE
+from parley_common.contracts.people import Person
 from parley_common.errors import ConfigInvalid
 from parley_common.own_tools import HttpTool, McpServer
 
@@ -146,6 +147,8 @@ class SessionLimits(Part):
     """What all sessions of a day (UTC) may cost together; new ones are refused after that."""
     sessions_max: int | None = Field(default=None, ge=1)
     """How many sessions of this business may run at once on all replicas; null: as many as there is room for."""
+    opens_per_minute: int | None = Field(default=None, ge=1)
+    """How many sessions each gateway opens for this business in a minute; null: no limit but the others."""
 
 
 class Consent(Part):
@@ -155,11 +158,26 @@ class Consent(Part):
 
 
 class When(Part):
-    """What a fact must satisfy for a route; null parts do not matter."""
+    """What a fact must satisfy for a route; null parts do not matter, and all others must hold."""
 
     min_score: int | None = Field(default=None, ge=0, le=100)
+    max_score: int | None = Field(default=None, ge=0, le=100)
     dispositions: tuple[str, ...] | None = None
+    products: tuple[str, ...] | None = None
+    """What ``product`` in a lead's interest or a case's details must be one of, in any case of letters."""
     kinds: tuple[str, ...] | None = None
+    hours: Literal["open", "closed"] | None = None
+    """Whether the fact happened in the business's opening hours, by its own clock."""
+
+    @model_validator(mode="after")
+    def _scores_leave_room(self) -> When:
+        if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
+            raise ValueError("min_score is above max_score, so no fact can meet it")
+        return self
+
+
+CRM_CHANNELS = frozenset({"hubspot", "salesforce"})
+_CRM_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 
 
 class Route(Part):
@@ -167,11 +185,13 @@ class Route(Part):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")
     facts: tuple[str, ...] = Field(min_length=1)
-    channel: Literal["email", "webhook"]
+    channel: Literal["email", "webhook", "slack", "hubspot", "salesforce"]
     to: str | None = None
-    """An e-mail address or URL; null: the deployment's own setting for that channel."""
+    """An e-mail address, a URL, or the name of a Slack hook; null: the deployment's own setting for that channel."""
     template: str | None = None
     """Null: the template named as the fact."""
+    fields: dict[str, str] = {}
+    """For a CRM: which of our values, such as ``interest.product``, goes into which of its fields."""
     when: When = When()
 
     @field_validator("facts")
@@ -182,11 +202,42 @@ class Route(Part):
             raise ValueError(f"unknown facts {', '.join(unknown)}; known are {', '.join(sorted(FACT_NAMES))}")
         return facts
 
+    @field_validator("fields")
+    @classmethod
+    def _fields_are_names(cls, fields: dict[str, str]) -> dict[str, str]:
+        for ours, theirs in fields.items():
+            if not _CRM_FIELD.fullmatch(theirs):
+                raise ValueError(f"{ours}: {theirs!r} is no field's name in a CRM")
+        if len(set(fields.values())) != len(fields):
+            raise ValueError("two of our values go into one field")
+        return fields
+
     @model_validator(mode="after")
-    def _email_has_an_address(self) -> Route:
+    def _channel_has_what_it_needs(self) -> Route:
         if self.channel == "email" and not (self.to and "@" in self.to):
             raise ValueError("an email route needs `to`, an e-mail address")
+        if self.channel in CRM_CHANNELS:
+            self._check_crm()
+        elif self.fields:
+            raise ValueError(f"`fields` are for CRM channels, not for {self.channel}")
         return self
+
+    def _check_crm(self) -> None:
+        if self.to:
+            raise ValueError(
+                f"a {self.channel} route has no `to`: the deployment's settings say which CRM it is"
+            )
+        if "lead.erased" in self.facts:
+            raise ValueError(
+                "a CRM finds people by e-mail, which an erased lead has not: use webhook or email"
+            )
+        models = [BY_TYPE[f"parley.{fact}.v1"] for fact in self.facts]
+        for ours in self.fields:
+            root, _, rest = ours.partition(".")
+            if not any(root in model.model_fields for model in models):
+                raise ValueError(f"fields: {ours!r} is in none of the facts of this route")
+            if root == "person" and rest not in Person.model_fields:
+                raise ValueError(f"fields: a person has no {rest or 'value of its own'!r}; use person.email")
 
 
 class FactOptions(Part):
@@ -227,6 +278,11 @@ def _span(text: str) -> tuple[time, time]:
     return time.fromisoformat(match[1]), time.fromisoformat(match[2])
 
 
+def is_origin(text: str) -> bool:
+    """Return whether a browser could name a site so: scheme, host and port, nothing more."""
+    return re.fullmatch(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?", text) is not None
+
+
 class BusinessConfig(Part):
     """business.yaml."""
 
@@ -244,6 +300,8 @@ class BusinessConfig(Part):
     hours: Hours = Hours()
     limits: SessionLimits = SessionLimits()
     consent: Consent = Consent()
+    origins: tuple[str, ...] = ()
+    """Sites, such as https://www.example.com, whose pages may open sessions with this business."""
     routes: tuple[Route, ...] = ()
     facts: FactOptions = FactOptions()
     settings: dict[str, JsonValue] = {}
@@ -276,6 +334,14 @@ class BusinessConfig(Part):
                 )
         object.__setattr__(self, "tools", (*self.tools, *own))
         return self
+
+    @field_validator("origins")
+    @classmethod
+    def _origins_are_sites(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not is_origin(origin):
+                raise ValueError(f"{origin!r} is not a site such as https://www.example.com")
+        return origins
 
     @field_validator("routes")
     @classmethod
@@ -426,7 +492,20 @@ def _read_config(path: Path, findings: list[Finding]) -> BusinessConfig | None:
             findings.append(Finding("error", path, line_of(node, fault["loc"]), message))
         return None
     findings += _retiring(config, path, node)
+    findings += _unmeetable(config, path, node)
     return config
+
+
+def _unmeetable(config: BusinessConfig, path: Path, node: yaml.Node | None) -> list[Finding]:
+    """Warn of routes that wait for opening hours which nobody stated."""
+    if config.hours != Hours():
+        return []
+    message = "this business states no `hours`, so it is always closed"
+    return [
+        Finding("warning", path, line_of(node, ("routes", number, "when", "hours")), message)
+        for number, route in enumerate(config.routes)
+        if route.when.hours
+    ]
 
 
 def _retiring(config: BusinessConfig, path: Path, node: yaml.Node | None) -> list[Finding]:

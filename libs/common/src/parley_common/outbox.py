@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -46,10 +46,19 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
-from parley_common.contracts.record import Fact, Record, fact_record
+from parley_common.contracts.record import Fact, Headers, Record, fact_record
 from parley_common.db import Database
 from parley_common.errors import DependencyUnavailable, InvalidRecord
-from parley_common.telemetry import Counter, Gauge, current_traceparent
+from parley_common.telemetry import (
+    Counter,
+    Gauge,
+    Span,
+    SpanKind,
+    current_traceparent,
+    mark_failed,
+    start_span,
+    traceparent_of,
+)
 
 SHARDS = 16
 """Hash shards that relays share out by advisory lock; more relays than this are idle."""
@@ -329,11 +338,16 @@ class Relay:
         """Publish until something is not taken: what follows in this aggregate waits for it."""
         sent: list[int] = []
         for row in rows:
-            headers = tuple((name, value.encode()) for name, value in row["headers"])
+            span = _publish_span(row)
             try:
-                await self._publish(Record(row["topic"], bytes(row["key"]), row["value"], headers))
+                await self._publish(
+                    Record(row["topic"], bytes(row["key"]), row["value"], _headers(row, span))
+                )
             except Exception as wrong:  # noqa: BLE001 - raised by publish_batch, once the marks are kept
+                mark_failed(span, getattr(wrong, "stable_code", type(wrong).__name__))
                 return _Outcome(tuple(sent), aggregate_id, wrong)
+            finally:
+                span.end()
             sent.append(row["id"])
         return _Outcome(tuple(sent), aggregate_id)
 
@@ -369,6 +383,32 @@ class Relay:
             await asyncio.wait(waits, timeout=self._poll_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
+
+
+def _publish_span(row: Mapping[str, Any]) -> Span:
+    """From when a fact was written to when Kafka has it: what it waited is to be seen in its trace."""
+    headers = dict(row["headers"])
+    return start_span(
+        "outbox.publish",
+        parent=headers.get("traceparent"),
+        kind=SpanKind.PRODUCER,
+        attributes={
+            "messaging.system": "kafka",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": row["topic"],
+            "messaging.message.id": headers.get("ce_id", ""),
+            "parley.fact.type": headers.get("ce_type", ""),
+        },
+        start_ns=int(_aware(row["created_at"]).timestamp() * 1e9),
+    )
+
+
+def _headers(row: Mapping[str, Any], span: Span) -> Headers:
+    """Return a row's headers; who reads the fact goes on from where it was published."""
+    headers = dict(row["headers"])
+    if traceparent := traceparent_of(span):
+        headers["traceparent"] = traceparent
+    return tuple((name, value.encode()) for name, value in headers.items())
 
 
 _COUNT_RELAYS = """

@@ -21,11 +21,17 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from parley_common.clock import SystemClock
 from parley_common.errors import ConfigInvalid, ParleyError
 from parley_common.settings import ServiceSettings
-from parley_common.telemetry import configure_logs, configure_traces, shutdown_traces
+from parley_common.telemetry import configure_logs, configure_traces, shutdown_traces, watch_loop_lag
 
 STOP_GRACE_S = 10
+NO_TELEMETRY_OF_ITS_OWN: Any = dict.fromkeys(
+    ("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False
+)
+"""FastAPI's would be a span per probe and scrape, one as long as a session per socket, each a trace of its own, with
+query strings (and so tokens) and the text of exceptions in them."""
 
 log = structlog.get_logger("service")
 
@@ -59,6 +65,7 @@ def http_app(service: str, readiness: Readiness, *, docs: bool = False) -> FastA
         docs_url="/docs" if docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if docs else None,
+        telemetry=NO_TELEMETRY_OF_ITS_OWN,
     )
 
     @app.get("/healthz")
@@ -176,7 +183,12 @@ async def _until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
-    await main(stop)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(watch_loop_lag(SystemClock()))
+        try:
+            await main(stop)
+        finally:
+            watching.cancel()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -37,7 +37,7 @@ from parley_common.kafka import (
     make_consumer,
 )
 from parley_common.settings import KafkaSettings
-from parley_common.telemetry import Counter, SpanKind, span
+from parley_common.telemetry import Counter, SpanKind, joined_logs, span
 
 log = structlog.get_logger("settling")
 
@@ -130,7 +130,9 @@ class FactConsumer:
         except InvalidRecord as wrong:
             settled = await self._bury(consumer, record, wrong)
         else:
-            settled = fact is None or await self._handle(consumer, record, envelope, fact)
+            session_id = getattr(fact, "session_id", None)
+            with joined_logs(session_id=session_id, traceparent=envelope.traceparent):
+                settled = fact is None or await self._handle(consumer, record, envelope, fact)
             if fact is None:  # a type that came after us: consumers skip what they do not know
                 self._count(record, "unknown_type")
         if settled:
@@ -142,10 +144,14 @@ class FactConsumer:
         """Return whether the record is settled; False when it is not ours to commit any more."""
         started_s = asyncio.get_running_loop().time()
         backoff_ms = self._budget.first_backoff_ms
+        attributes = self._attributes(record, envelope)
         while True:
             try:
                 with span(
-                    f"{self._group} {envelope.type}", parent=envelope.traceparent, kind=SpanKind.CONSUMER
+                    f"process {record.topic}",
+                    parent=envelope.traceparent,
+                    kind=SpanKind.CONSUMER,
+                    attributes=attributes,
                 ):
                     await self._handler(envelope, fact)
             except DependencyUnavailable as wrong:
@@ -249,6 +255,7 @@ class FactConsumer:
             async with asyncio.timeout(REQUEST_MS / 1000):  # aiokafka itself waits for a broker without end
                 await consumer.commit({record.where: record.offset + 1})
         except (CommitFailedError, IllegalStateError):
+            self._count(record, "no_longer_ours")
             log.info("settling.no_longer_ours", topic=record.topic, partition=record.partition)
         except (KafkaError, TimeoutError) as wrong:
             # Not committed: it comes again after a restart, and the inbox knows it.
@@ -260,6 +267,18 @@ class FactConsumer:
         except TimeoutError:
             return False
         return True
+
+    def _attributes(self, record: Incoming, envelope: Envelope) -> dict[str, str | int]:
+        return {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": record.topic,
+            "messaging.destination.partition.id": str(record.partition),
+            "messaging.consumer.group.name": self._group,
+            "messaging.kafka.offset": record.offset,
+            "messaging.message.id": envelope.id,
+            "parley.fact.type": envelope.type,
+        }
 
     def _count(self, record: Incoming, how: str) -> None:
         SETTLED.labels(self._group, record.topic, how).inc()

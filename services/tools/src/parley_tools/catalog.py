@@ -1,4 +1,4 @@
-"""Announces this instance's tools every few seconds, and takes the announcement back when it drains.
+"""Announces this instance's tools every few seconds and when they change, and takes the announcement back when it drains.
 
 Law: whoever reads the catalog learns of a new tool within 5 s and of a lost one within 15 s, or at once on drain.
 """
@@ -35,7 +35,7 @@ class Announcer:
         self,
         publish: Callable[[Record], Awaitable[None]],
         clock: Clock,
-        specs: tuple[ToolSpec, ...],
+        specs: Callable[[], tuple[ToolSpec, ...]],
         *,
         service: str,
         instance: str,
@@ -43,8 +43,13 @@ class Announcer:
         self._publish = publish
         self._clock = clock
         self._specs = specs
+        self._changed = asyncio.Event()
         self._service = service
         self._instance = instance
+
+    def announce_now(self) -> None:
+        """Say at once what there is now: tools came or went."""
+        self._changed.set()
 
     def announcement(self) -> Announcement:
         """Return what is announced now."""
@@ -52,7 +57,7 @@ class Announcer:
             service=self._service,
             instance=self._instance,
             calls_topic=tool_calls_topic(self._service).name,
-            tools=self._specs,
+            tools=self._specs(),
             announced_at=self._clock.now(),
         )
 
@@ -65,11 +70,17 @@ class Announcer:
                 on_ready(False, str(away))
             else:
                 on_ready(True, "")
-            try:
-                await asyncio.wait_for(stop.wait(), ANNOUNCE_EVERY_S)
-            except TimeoutError:
-                continue
+            await self._wait(stop)
         await self._take_back()
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        """Wait until it is time again, something changed, or the end."""
+        async with asyncio.TaskGroup() as group:
+            waits = [group.create_task(stop.wait()), group.create_task(self._changed.wait())]
+            await asyncio.wait(waits, timeout=ANNOUNCE_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+        self._changed.clear()
 
     async def _take_back(self) -> None:
         try:

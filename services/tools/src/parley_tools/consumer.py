@@ -26,10 +26,10 @@ from parley_common.contracts.topics import TOOL_RESULTS, tool_calls_topic
 from parley_common.errors import InvalidRecord
 from parley_common.kafka import POLL_MS, Incoming, connect, incoming, make_consumer
 from parley_common.settings import KafkaSettings
-from parley_tools.calls import Address, Arrived
+from parley_tools.calls import Address, Arrived, address_of
 from parley_tools.dispatch import Dispatcher
-from parley_tools.meters import PAUSES, UNDECODABLE
-from parley_tools.outcomes import SAY_FAILED, Outcome
+from parley_tools.meters import COMMITS_DROPPED, OVERLOADED, PAUSES, UNDECODABLE
+from parley_tools.outcomes import SAY_BUSY, SAY_FAILED, Outcome
 from parley_tools.replies import Replies
 
 SESSION_CHARS_MAX = 64
@@ -41,6 +41,9 @@ SESSION_TIMEOUT_MS = 6_000
 """The least a broker allows by default: for so long the partitions of a killed worker wait for another."""
 HEARTBEAT_MS = 2_000
 BACKOFF_S = 1.0
+OTHERS_CALL_S = 60.0
+"""For so long after its last call a business counts as one that calls."""
+BUSINESSES_REMEMBERED_MAX = 1_000
 LEAVE_S = 2.0
 
 log = structlog.get_logger("consumer")
@@ -123,6 +126,7 @@ class CallConsumer:
         is_running: Callable[[Arrived], bool],
         replies: Replies,
         *,
+        lane_of: Callable[[str, str], str],
         membership: Membership,
         in_flight_max: int,
     ) -> None:
@@ -130,9 +134,11 @@ class CallConsumer:
         self._dispatcher = dispatcher
         self._is_running = is_running
         self._replies = replies
+        self._lane_of = lane_of
         self._membership = membership
         self._in_flight_max = in_flight_max
         self._is_paused = False
+        self._called_at: dict[str, float] = {}
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[bool, str], None]) -> None:
         """Read until ``stop``, then leave the group; what was accepted is the dispatcher's to finish."""
@@ -202,7 +208,13 @@ class CallConsumer:
         read = read_call(record)
         if isinstance(read, Arrived):
             call = read.call
-            self._dispatcher.submit(call.tool, call.business, read, at_once=self._is_running(read))
+            if self._is_over_its_share(call.business) and not self._is_running(read):
+                OVERLOADED.labels(call.business).inc()
+                busy = Outcome.failed("overloaded", SAY_BUSY, retryable=True).stored(0)
+                await self._replies.send(read.key, call.tool, busy, address_of(read))
+                return
+            lane = self._lane_of(call.business, call.tool)
+            self._dispatcher.submit(lane, call.business, read, at_once=self._is_running(read))
             return
         answerable = read.key is not None and read.address is not None
         UNDECODABLE.labels("answered" if answerable else "dropped").inc()
@@ -211,9 +223,25 @@ class CallConsumer:
             refusal = Outcome.refused("invalid_call", SAY_FAILED, "The record is not a tool call.").stored(0)
             await self._replies.send(read.key, "unknown", refusal, read.address)
 
+    def _is_over_its_share(self, business: str) -> bool:
+        """Tell whether a business fills half of what may be held while another one calls, too.
+
+        Calls of all businesses lie in the same partitions: without this, one that floods a slow tool would fill the
+        rest, and the others' calls would not even be read. Alone, a business may fill everything and just waits.
+        """
+        now_s = asyncio.get_running_loop().time()
+        self._called_at[business] = now_s
+        if len(self._called_at) > BUSINESSES_REMEMBERED_MAX:
+            del self._called_at[min(self._called_at, key=lambda name: self._called_at[name])]
+        if self._dispatcher.held(business) * 2 < self._in_flight_max:
+            return False
+        recent = (at for name, at in self._called_at.items() if name != business)
+        return any(now_s - at < OTHERS_CALL_S for at in recent)
+
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[Any, int]) -> None:
         try:
             await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError):
             # The partitions are another member's now: it gets the calls again and finds them running or done.
+            COMMITS_DROPPED.inc()
             log.info("consumer.commit_dropped", partitions=len(offsets))

@@ -7,52 +7,34 @@ database's, and one slow tool would delay the others.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar
 
 import httpx
-import yaml
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley_common.business import Business
 from parley_common.contracts.record import Fact
 from parley_common.contracts.tool_calls import CallerContext
-from parley_common.errors import ConfigInvalid, LocalViolation
+from parley_common.errors import LocalViolation
 from parley_common.ids import derived_id
 from parley_common.outbox import Outbox
+from parley_tools.bookings import Bookings
+from parley_tools.cases import Cases
+from parley_tools.files import DataFile, RecordKind
+from parley_tools.leads import Where
 from parley_tools.providers import WebSearch
+from parley_tools.records import Records
 
 M = TypeVar("M", bound=BaseModel)
 Earlier = Callable[[AsyncSession, str, str], Awaitable[dict[str, JsonValue] | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile(Generic[M]):
-    """A file of a business's data/ folder and the model it must hold to."""
-
-    name: str
-    model: type[M]
-
-    def read(self, business: Business) -> M:
-        """Return the file's contents, read once per version. Raises ConfigInvalid that names the file."""
-        return cast("M", _read(business.folder / "data" / self.name, self.model, business.version))
-
-
-@lru_cache(maxsize=256)
-def _read(path: Path, model: type[BaseModel], _version: str) -> BaseModel:
-    try:
-        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as wrong:
-        fault = wrong.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        raise ConfigInvalid(f"{path}: {where}: {fault['msg']}") from wrong
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as wrong:
-        raise ConfigInvalid(f"{path}: {wrong}") from wrong
+GRANT = re.compile(r"^(consent|verified):[a-z][a-z_]{0,31}$")
+"""A need, and the kind of a grant: ``consent:contact``, ``verified:account``. A grant may name whom it is about after
+a dash: ``verified:account-7``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +62,30 @@ class ToolContext:
     """One time for the whole call, UTC."""
     resources: Resources
     emits: tuple[type[Fact], ...] = ()
+    grants: tuple[str, ...] = ()
+    """What the tool declares that it may establish."""
+    records_declared: tuple[RecordKind[Any], ...] = ()
     granted: list[str] = field(default_factory=list)
+
+    @property
+    def where(self) -> Where:
+        """Which business, session and call this is, and when: what leads.py writes down."""
+        return Where(self.business.name, self.session_id, self.call_id, self.now)
+
+    @property
+    def cases(self) -> Cases:
+        """The business's cases."""
+        return Cases(self)
+
+    @property
+    def records(self) -> Records:
+        """The business's records, of the kinds this tool declares."""
+        return Records(self)
+
+    @property
+    def bookings(self) -> Bookings:
+        """The business's bookings."""
+        return Bookings(self)
 
     @property
     def idempotency_key(self) -> str:
@@ -117,10 +122,34 @@ class ToolContext:
         await self.resources.outbox.add(self.db, fact, seq=seq, now=self.now)
 
     def grant(self, name: str) -> None:
-        """Record what this call established, such as ``consent:contact``; later calls carry it."""
+        """Record what this call established, such as ``consent:contact`` or ``verified:account-7``; later calls carry it.
+
+        Raises:
+            LocalViolation: the tool did not declare it in grants=.
+        """
+        is_kind = name.startswith(("consent:", "verified:"))
+        if is_kind and not any(is_granted(kind, (name,)) for kind in self.grants):
+            raise LocalViolation("a consent or identity is not among what this tool declares in grants=")
         if name not in self.granted:
             self.granted.append(name)
+
+    def verified(self, kind: str) -> str:
+        """Return whom this session has verified as a ``kind`` ("7" of ``verified:account-7``), the newest.
+
+        For a tool that declares ``needs=("verified:<kind>",)``: then there is one. Empty when the grant names nobody.
+        """
+        subjects = [
+            grant.partition("-")[2]
+            for grant in self.caller.grants
+            if is_granted(f"verified:{kind}", (grant,))
+        ]
+        return subjects[-1] if subjects else ""
 
     async def earlier(self, tool: str) -> dict[str, JsonValue] | None:
         """Return the newest output of ``tool`` in this session; null when it has not succeeded yet."""
         return await self.resources.earlier(self.db, self.session_id, tool)
+
+
+def is_granted(need: str, grants: Iterable[str]) -> bool:
+    """Tell whether ``grants`` hold what a tool needs: the need itself, or the need about someone."""
+    return any(grant == need or grant.startswith(f"{need}-") for grant in grants)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -79,6 +79,7 @@ class Dispatcher(Generic[T]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
         self._in_flight = 0
+        self._held = Counter[str]()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -86,6 +87,10 @@ class Dispatcher(Generic[T]):
     def in_flight(self) -> int:
         """How many items were accepted and are not done."""
         return self._in_flight
+
+    def held(self, business: str) -> int:
+        """How many items of one business were accepted and are not done."""
+        return self._held[business]
 
     async def __aenter__(self) -> Dispatcher[T]:
         await self._group.__aenter__()
@@ -101,7 +106,7 @@ class Dispatcher(Generic[T]):
 
         ``at_once`` passes the lanes by: for what only changes something about an item that runs already.
         """
-        self._count(1)
+        self._count(1, business)
         job = _Job(tool, business, item)
         if at_once:
             self._express.waiting.put(business, job)
@@ -122,8 +127,11 @@ class Dispatcher(Generic[T]):
             return dropped
         return 0
 
-    def _count(self, by: int) -> None:
+    def _count(self, by: int, business: str) -> None:
         self._in_flight += by
+        self._held[business] += by
+        if not self._held[business]:
+            del self._held[business]
         IN_FLIGHT.set(self._in_flight)
         if self._in_flight:
             self._idle.clear()
@@ -150,10 +158,10 @@ class Dispatcher(Generic[T]):
             if again_s is not None:
                 await asyncio.sleep(again_s)
         except BaseException:
-            self._count(-1)
+            self._count(-1, job.business)
             raise
         if again_s is None:
-            self._count(-1)
+            self._count(-1, job.business)
         else:
             self._line_up(job)
 

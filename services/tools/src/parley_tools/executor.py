@@ -9,13 +9,11 @@ Law: whatever a tool does wrong comes out as an answer the agent can speak; noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 from opentelemetry.trace import Span
-from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,11 +21,12 @@ from parley_common.business import Business
 from parley_common.clock import Clock
 from parley_common.db import Database
 from parley_common.errors import DependencyUnavailable, ToolRefused
-from parley_common.telemetry import SpanKind, mark_failed, span
+from parley_common.telemetry import SpanKind, joined_logs, mark_failed, span
 from parley_tools import meters
 from parley_tools.calls import Address, Arrived, CallTable, address_of
 from parley_tools.claims import Answer, Claim, OutcomeUnknown, Run, Stale, StillRunning
-from parley_tools.context import Resources, ToolContext
+from parley_tools.context import Resources, ToolContext, is_granted
+from parley_tools.offer import Offer
 from parley_tools.outcomes import (
     SAY_AWAY,
     SAY_FAILED,
@@ -36,23 +35,15 @@ from parley_tools.outcomes import (
     invalid_arguments,
     missing_grant,
 )
-from parley_tools.registry import Registry, Tool, offers
+from parley_tools.refusals import NothingDone, Refused
+from parley_tools.registry import Tool
 from parley_tools.replies import Replies
-from parley_tools.schema import Arguments, faults, given
+from parley_tools.schema import Unfit
 
 LOOK_AGAIN_MARGIN_S = 0.05
 """After a lease ran out: so that the clock has really passed it when we look."""
 
 log = structlog.get_logger("executor")
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What this service can do: its name, its tools, its businesses."""
-
-    service: str
-    tools: Registry
-    businesses: Mapping[str, Business]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,7 @@ class Checked:
     arrived: Arrived
     tool: Tool
     business: Business
-    arguments: Arguments
+    arguments: dict[str, Any]
 
 
 class _Stopped(Exception):
@@ -97,26 +88,27 @@ class Executor:
         self._clock = clock
         self._running: set[tuple[str, str]] = set()
 
-    def limit_of(self, tool: str, default: int) -> int:
-        """Return how many calls of ``tool`` may run at once."""
-        known = self._offer.tools.get(tool)
-        return (known.concurrency if known else None) or default
-
     def is_running(self, arrived: Arrived) -> bool:
         """Tell whether this very process is running the call now, so that an attempt is a mere change of address."""
         return arrived.key in self._running
 
     async def handle(self, arrived: Arrived) -> float | None:
         """Settle one attempt; returns after how many seconds to look again when another worker has the call."""
-        name = arrived.call.tool if arrived.call.tool in self._offer.tools else "unknown"
+        with joined_logs(session_id=arrived.call.session_id, traceparent=arrived.traceparent):
+            return await self._handle(arrived)
+
+    async def _handle(self, arrived: Arrived) -> float | None:
+        name = self._offer.label(arrived.call.business, arrived.call.tool)
         if self._clock.now() >= arrived.answer_by:
             meters.EXPIRED.labels(name).inc()
-            log.info("call.expired", tool=name, session_id=arrived.call.session_id)
+            log.info("call.expired", tool=name)
             return None
         attributes = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": name,
+            "gen_ai.tool.type": "function",
             "gen_ai.tool.call.id": arrived.call.call_id,
+            "gen_ai.conversation.id": arrived.call.session_id,
             "parley.session_id": arrived.call.session_id,
             "parley.business": arrived.call.business,
             "parley.tool.attempt": arrived.call.attempt,
@@ -161,21 +153,20 @@ class Executor:
 
     def _check(self, arrived: Arrived) -> Checked | Outcome:
         """Return the call ready to run, or why it is refused. Decides from the call alone."""
-        call, service = arrived.call, self._offer.service
-        business = self._offer.businesses.get(call.business)
-        tool = self._offer.tools.get(call.tool)
+        call = arrived.call
+        business = self._offer.business(call.business, call.business_version)
         if business is None:
             return Outcome.refused("unknown_business", SAY_FAILED, "This service does not know the business.")
-        if tool is None or not offers(business, service, call.tool):
+        tool = self._offer.tool(business, call.tool)
+        if tool is None:
             return Outcome.refused("unknown_tool", SAY_FAILED, "This business has no such tool here.")
         for grant in tool.spec.needs:
-            if grant not in call.context.grants:
-                return missing_grant(grant)
+            if not is_granted(grant, call.context.grants):
+                return missing_grant(grant, self._offer.granting(grant, business))
         try:
-            arguments = tool.arguments.model_validate(given(call.arguments, tool.arguments))
-        except ValidationError as wrong:
-            return invalid_arguments(faults(tool.arguments, wrong))
-        return Checked(arrived, tool, business, arguments)
+            return Checked(arrived, tool, business, tool.read(call.arguments))
+        except Unfit as unfit:
+            return invalid_arguments(unfit.faults)
 
     async def _claim(self, checked: Checked) -> Claim:
         arrived = checked.arrived
@@ -197,7 +188,7 @@ class Executor:
             stored, address = await self._run(checked, run, began_ms)
         except _LeaseLost:
             meters.LEASES_LOST.inc()
-            log.warning("call.lease_lost", tool=name, session_id=key[0])
+            log.warning("call.lease_lost", tool=name)
             return
         finally:
             self._running.discard(key)
@@ -242,17 +233,23 @@ class Executor:
     async def _call_tool(self, checked: Checked, db: AsyncSession) -> Outcome:
         """Run the tool. Raises _Stopped for everything but success and the database's own errors."""
         context = self._context(checked, db)
-        arguments = {name: getattr(checked.arguments, name) for name in type(checked.arguments).model_fields}
         try:
             async with asyncio.timeout(checked.tool.run_max_s):
-                output = await checked.tool.run(context, **arguments)
+                output = await checked.tool.run(context, **checked.arguments)
             return Outcome.ok(output, context.granted)
+        except Refused as refused:
+            outcome = Outcome.refused(refused.stable_code, refused.say, None, **refused.more)
+            if refused.keeps_effects:
+                return replace(outcome, grants=tuple(context.granted))
+            raise _Stopped(outcome) from refused
         except ToolRefused as refused:
             raise _Stopped(Outcome.refused(refused.stable_code, refused.say)) from refused
         except DBAPIError:
             raise
         except TimeoutError as late:
             raise _Stopped(_uncertain(checked.tool, "tool_timed_out", SAY_LATE)) from late
+        except NothingDone as away:
+            raise _Stopped(Outcome.failed(away.stable_code, SAY_AWAY, retryable=True)) from away
         except DependencyUnavailable as away:
             raise _Stopped(_uncertain(checked.tool, away.stable_code, SAY_AWAY)) from away
         except Exception as wrong:
@@ -269,6 +266,8 @@ class Executor:
             now=self._clock.now(),
             resources=self._resources,
             emits=checked.tool.emits,
+            grants=checked.tool.grants,
+            records_declared=checked.tool.records,
         )
 
     def _crashed(self, checked: Checked, wrong: BaseException) -> Outcome:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import Table, select, update
+from sqlalchemy import Table, func, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,7 +24,7 @@ from sqlmodel import col
 from parley_common.contracts.people import Person
 from parley_common.errors import ToolRefused
 from parley_common.ids import new_id
-from parley_tools.store import Lead, LeadHistory, LeadIdentity
+from parley_tools.store import ErasedSubject, Lead, LeadHistory, LeadIdentity
 
 _IDENTITIES = cast("Table", LeadIdentity.__table__)  # type: ignore[attr-defined]
 
@@ -92,7 +92,12 @@ class Saved:
 
 
 async def save(db: AsyncSession, where: Where, details: Details) -> Saved:
-    """Write a new lead, or merge into the one of the same person."""
+    """Write a new lead, or merge into the one of the same person.
+
+    Raises:
+        ToolRefused: they were erased after they gave this consent; a newer one makes a new lead.
+    """
+    await _check_not_erased(db, where, details.person)
     lead_id = await _identify(db, where, details.person)
     found = await db.execute(select(Lead).where(col(Lead.lead_id) == lead_id).with_for_update())
     lead = found.scalar_one_or_none()
@@ -104,6 +109,16 @@ async def save(db: AsyncSession, where: Where, details: Details) -> Saved:
     if changes:
         remember(db, where, lead_id, "updated", changes)
     return Saved(lead, is_new=False, changed=tuple(changes))
+
+
+async def _check_not_erased(db: AsyncSession, where: Where, person: Person) -> None:
+    statement = select(func.max(col(ErasedSubject.erased_at))).where(
+        col(ErasedSubject.business) == where.business,
+        col(ErasedSubject.person_hash).in_(contact_marks(where.business, person)),
+    )
+    erased_at = (await db.execute(statement)).scalar_one()
+    if erased_at is not None and where.now <= erased_at:
+        raise ToolRefused("May I ask again whether we may keep your details?", code="consent_required")
 
 
 async def of_session(db: AsyncSession, where: Where, lead_id: str | None) -> Lead | None:
@@ -158,15 +173,24 @@ async def _identify(db: AsyncSession, where: Where, person: Person) -> str:
     return known[0]
 
 
-def _marks(where: Where, person: Person) -> Sequence[str]:
-    """Return the hashes a person is known by, the most telling first."""
-    name = " ".join((person.name or "").lower().split())
+def contact_marks(business: str, person: Person) -> list[str]:
+    """Return the hashes an e-mail and a phone are known by within a business, the most telling first."""
     marks = [
         f"email:{person.email.lower()}" if person.email else "",
         f"phone:{person.phone}" if person.phone else "",
-        f"session:{where.session_id}:{name}" if name else "",
     ]
-    return [hashlib.sha256(f"{where.business}:{mark}".encode()).hexdigest() for mark in marks if mark]
+    return [_hashed(business, mark) for mark in marks if mark]
+
+
+def _marks(where: Where, person: Person) -> Sequence[str]:
+    """Return the hashes a person is known by, the most telling first."""
+    name = " ".join((person.name or "").lower().split())
+    within = [_hashed(where.business, f"session:{where.session_id}:{name}")] if name else []
+    return [*contact_marks(where.business, person), *within]
+
+
+def _hashed(business: str, mark: str) -> str:
+    return hashlib.sha256(f"{business}:{mark}".encode()).hexdigest()
 
 
 async def _owner_of(db: AsyncSession, business: str, mark: str, fresh: str) -> str:

@@ -23,3 +23,11 @@ UNANSWERED = Counter(
     "parley_tool_results_unpublished", "Results left to the requester's next attempt, by cause", ["cause"]
 )
 PAUSES = Counter("parley_tool_consumer_pauses", "Times the consumer paused because in_flight_max was reached")
+COMMITS_DROPPED = Counter(
+    "parley_tool_commits_dropped", "Commits of partitions that had become another member's"
+)
+OVERLOADED = Counter(
+    "parley_tool_calls_overloaded",
+    "Calls turned away because their business held its share already",
+    ["business"],
+)

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from parley_common.contracts.record import Envelope, Record, to_json
 from parley_common.contracts.tool_calls import REPLY_TO_HEADER, RESULT_TYPE, ToolResult, ToolStatus
 from parley_common.contracts.topics import TOOL_RESULTS
-from parley_common.errors import LocalViolation
+from parley_common.errors import DependencyUnavailable, LocalViolation
 from parley_common.ids import derived_id
 from parley_tools.calls import Address
 from parley_tools.schema import Fault, spoken
@@ -28,6 +28,8 @@ OUTPUT_BYTES_MAX = 64_000
 SAY_FAILED = "Something went wrong on my side, so I could not do that."
 SAY_AWAY = "I cannot reach one of my systems right now. Let's try that again in a moment."
 SAY_LATE = "That is taking longer than it should, so I stopped it. We can try again."
+SAY_BUSY = "We are very busy right now. Let's try that again in a moment."
+SAY_CUT = "That is done, but the answer is too long to read out."
 SAY_UNKNOWN = (
     "I asked for that, but I could not confirm that it went through. Please check before we try again."
 )
@@ -85,6 +87,19 @@ def _error(code: str, say: str, message: str, more: dict[str, JsonValue]) -> dic
     return {"error": {"code": code, "message": message, "say": say, **more}, "say": say}
 
 
+def bounded(output: dict[str, JsonValue], *, is_read: bool) -> dict[str, JsonValue]:
+    """Return an output from outside that a model can read; of an effect that is too long to tell, that it happened.
+
+    Raises:
+        DependencyUnavailable: something that was only read is too large.
+    """
+    if len(json.dumps(output)) <= OUTPUT_BYTES_MAX:
+        return output
+    if is_read:
+        raise DependencyUnavailable("the answer is too large", code="provider_talks_too_much")
+    return {"is_cut": True, "say": SAY_CUT}
+
+
 def invalid_arguments(found: tuple[Fault, ...]) -> Outcome:
     """Return the refusal of arguments that do not hold to the schema, worded so that a model can ask again."""
     fields: list[JsonValue] = [{"field": fault.field, "problem": fault.problem} for fault in found]
@@ -93,15 +108,20 @@ def invalid_arguments(found: tuple[Fault, ...]) -> Outcome:
     return Outcome.refused("invalid_arguments", spoken(found), message, fields=fields)
 
 
-def missing_grant(grant: str) -> Outcome:
-    """Return the refusal of a call whose tool needs something established first."""
+def missing_grant(grant: str, established_by: str | None = None) -> Outcome:
+    """Return the refusal of a call whose tool needs something established first, and what establishes it."""
     kind, _, _ = grant.partition(":")
     say = {
         "consent": "Before I do that I need your permission.",
         "verified": "Before I do that I need to check who you are.",
     }.get(kind, "Something else has to be done before I can do that.")
     message = f"This tool needs {grant!r}, which no earlier tool of this session established."
-    return Outcome.refused(f"needs_{grant}", say, message)
+    if established_by is None:
+        return Outcome.refused(f"needs_{grant}", say, message)
+    message += (
+        f" Ask the caller for what {established_by} needs, call {established_by}, then call this again."
+    )
+    return Outcome.refused(f"needs_{grant}", say, message, next={"tool": established_by})
 
 
 def result_record(

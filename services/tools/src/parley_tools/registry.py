@@ -18,12 +18,20 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from pydantic import JsonValue
 
-from parley_common.business import Business
+from parley_common.business import Business, Finding
 from parley_common.contracts.record import Fact
 from parley_common.contracts.tool_calls import ToolClass, ToolSpec
 from parley_common.errors import ConfigInvalid
-from parley_tools.context import DataFile, ToolContext
-from parley_tools.schema import Arguments, Misdeclared, arguments_model, parameters_schema
+from parley_tools.context import GRANT, ToolContext
+from parley_tools.files import DataFile, RecordKind
+from parley_tools.schema import (
+    Arguments,
+    DeclaredArguments,
+    Misdeclared,
+    arguments_model,
+    parameters_schema,
+    read_arguments,
+)
 
 Output = dict[str, JsonValue]
 Effects = Literal["sql", "external", "external_keyed"]
@@ -39,10 +47,14 @@ class ToolOptions(TypedDict, total=False):
     """What a tool may declare beyond its class and deadline."""
 
     needs: tuple[str, ...]
+    """What must be established first: ``consent:<what>``, ``verified:<whom>``. The executor refuses without it."""
+    grants: tuple[str, ...]
+    """What the tool may establish, for others that need it."""
     emits: tuple[type[Fact], ...]
     personal: tuple[str, ...]
     filler: str | None
     data: tuple[DataFile[Any], ...]
+    records: tuple[RecordKind[Any], ...]
     effects: Effects
     concurrency: int | None
     version: str
@@ -53,7 +65,7 @@ class Tool:
     """One tool: what is announced, what checks its arguments, what runs."""
 
     spec: ToolSpec
-    arguments: type[Arguments]
+    arguments: type[Arguments] | DeclaredArguments
     run: Callable[..., Awaitable[Output]]
     emits: tuple[type[Fact], ...]
     data: tuple[DataFile[Any], ...]
@@ -61,10 +73,18 @@ class Tool:
     concurrency: int | None
     place: str
     """File and line, for messages."""
+    grants: tuple[str, ...] = ()
+    records: tuple[RecordKind[Any], ...] = ()
 
     @property
     def name(self) -> str:
         return self.spec.name
+
+    def read(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call, checked. Raises Unfit."""
+        if isinstance(self.arguments, DeclaredArguments):
+            return self.arguments.read(raw)
+        return read_arguments(self.arguments, raw)
 
     @property
     def run_max_s(self) -> float:
@@ -112,6 +132,9 @@ def _tool(
     if strangers := set(personal) - set(model.model_fields):
         raise Misdeclared(f"personal names no parameter of it: {', '.join(sorted(strangers))}")
     emits = options.get("emits", ())
+    for name in (*options.get("needs", ()), *options.get("grants", ())):
+        if not GRANT.match(name):
+            raise Misdeclared(f"{name!r} is no consent:<what> or verified:<whom>")
     spec = ToolSpec.model_validate(
         {
             "name": function.__name__,
@@ -135,6 +158,8 @@ def _tool(
         effects=options.get("effects", "sql"),
         concurrency=options.get("concurrency"),
         place=place,
+        grants=options.get("grants", ()),
+        records=options.get("records", ()),
     )
 
 
@@ -185,13 +210,38 @@ class Registry(Mapping[str, Tool]):
         """Return what is announced, by name."""
         return tuple(self._tools[name].spec for name in sorted(self._tools))
 
+    def offered(self, business: Business, service: str) -> list[Tool]:
+        """Return the tools that a business names."""
+        return [each for each in self._tools.values() if offers(business, service, each.name)]
+
+    def record_kinds(self, business: Business, service: str) -> list[RecordKind[Any]]:
+        """Return the kinds of records that a business's tools keep."""
+        kinds = (kind for each in self.offered(business, service) for kind in each.records)
+        return list(dict.fromkeys(kinds))
+
+    def findings(self, business: Business, service: str) -> list[Finding]:
+        """Return what is wrong between a business and its tools: their data files, and needs that nothing grants."""
+        tools = self.offered(business, service)
+        files = dict.fromkeys(file for each in tools for file in each.data)
+        found = [finding for file in files for finding in file.findings(business)]
+        kinds = self.record_kinds(business, service)
+        found += [finding for kind in kinds for finding in kind.findings(business)]
+        granted = {grant for each in tools for grant in each.grants}
+        for each in tools:
+            for need in set(each.spec.needs) - granted:
+                message = f"tools: {each.name} needs {need!r}, which no tool named here grants"
+                found.append(Finding("error", business.folder / "business.yaml", 0, message))
+        return found
+
+    def granting(self, need: str, business: Business, service: str) -> str | None:
+        """Return the business's tool that establishes ``need``; null when none does."""
+        return next((t.name for t in self.offered(business, service) if need in t.grants), None)
+
     def check_data(self, businesses: Iterable[Business], service: str) -> None:
-        """Read the data file of every tool that a business names. Raises ConfigInvalid with the file."""
+        """Check every business against its tools. Raises ConfigInvalid with the first mistake's file and line."""
         for business in businesses:
-            for each in self._tools.values():
-                if offers(business, service, each.name):
-                    for file in each.data:
-                        file.read(business)
+            for finding in self.findings(business, service):
+                raise ConfigInvalid(str(finding))
 
 
 def offers(business: Business, service: str, name: str) -> bool:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
@@ -41,6 +43,58 @@ class Fault:
     field: str
     problem: str
     say: str
+
+
+class Unfit(Exception):
+    """Arguments that do not hold to the schema; carries what is wrong with them."""
+
+    def __init__(self, found: tuple[Fault, ...]) -> None:
+        super().__init__(f"{len(found)} faults")
+        self.faults = found
+
+
+class DeclaredArguments:
+    """Checks arguments by a JSON Schema that somebody else wrote."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        """Raises ValueError when it is no JSON Schema."""
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as wrong:
+            raise ValueError(f"no JSON Schema: {wrong.message}") from wrong
+        self._validator = Draft202012Validator(schema)
+        properties = schema.get("properties", {})
+        self._descriptions = {name: str(each.get("description") or name) for name, each in properties.items()}
+        self._required = frozenset(schema.get("required", ()))
+
+    def read(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments, nulls for optional ones left out. Raises Unfit."""
+        said = {name: value for name, value in raw.items() if value is not None or name in self._required}
+        found: dict[str, Fault] = {}
+        for error in self._validator.iter_errors(said):
+            for name, problem in self._named(error, said):
+                found.setdefault(name, _fault(self._descriptions, name, *problem))
+        if found:
+            raise Unfit(tuple(found.values())[:FIELDS_NAMED_MAX])
+        return said
+
+    def _named(self, error: Any, said: Mapping[str, Any]) -> list[tuple[str, tuple[str, str]]]:
+        """Return field, kind and problem of one error, without the value that is wrong."""
+        if error.validator == "required" and not error.path:
+            return [(name, ("missing", "")) for name in error.validator_value if name not in said]
+        if error.validator == "additionalProperties" and not error.path:
+            return [(name, ("extra", "")) for name in said if name not in self._descriptions]
+        rule = f"should hold to {error.validator} {error.validator_value}"[:200]
+        return [(str(error.path[0]) if error.path else "arguments", (str(error.validator), rule))]
+
+
+def read_arguments(model: type[Arguments], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as ``model`` makes them. Raises Unfit."""
+    try:
+        read = model.model_validate(given(raw, model))
+    except ValidationError as wrong:
+        raise Unfit(faults(model, wrong)) from wrong
+    return {name: getattr(read, name) for name in type(read).model_fields}
 
 
 def arguments_model(function: Callable[..., Any]) -> type[Arguments]:
@@ -114,18 +168,19 @@ def given(arguments: Mapping[str, Any], model: type[Arguments]) -> dict[str, Any
 
 def faults(model: type[Arguments], wrong: ValidationError) -> tuple[Fault, ...]:
     """Return what is wrong, one per field, worded so that a model can ask again."""
+    descriptions = {name: field.description or name for name, field in model.model_fields.items()}
     found: dict[str, Fault] = {}
     for error in wrong.errors(include_url=False, include_input=False, include_context=False):
         name = str(error["loc"][0]) if error["loc"] else "arguments"
-        found.setdefault(name, _fault(model, name, error["type"], error["msg"]))
+        found.setdefault(name, _fault(descriptions, name, error["type"], error["msg"]))
     return tuple(found.values())[:FIELDS_NAMED_MAX]
 
 
-def _fault(model: type[Arguments], name: str, kind: str, message: str) -> Fault:
-    field = model.model_fields.get(name)
-    if field is None:
+def _fault(descriptions: Mapping[str, str], name: str, kind: str, message: str) -> Fault:
+    description = descriptions.get(name)
+    if description is None:
         return Fault(name, "there is no such parameter", "")
-    what = described(field.description or name)
+    what = described(description)
     if kind == "missing":
         need = "I still need to know" if what.startswith(QUESTIONS) else "I still need"
         return Fault(name, "is missing", f"{need} {what}.")

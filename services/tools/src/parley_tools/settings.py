@@ -5,7 +5,8 @@ Law: a wrong value is an error at start that names its variable.
 
 from __future__ import annotations
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
 from parley_common.contracts.topics import OWN_TOOL_SERVICE
@@ -40,6 +41,18 @@ class ToolsSettings(ServiceSettings):
     web_search_key_header: str = Field(default="X-Subscription-Token", pattern=r"^[A-Za-z0-9-]{1,64}$")
     """The header the API wants its key in."""
     web_search_deadline_ms: int = Field(default=6_000, ge=100, le=60_000)
+    http_secrets: dict[str, SecretStr] = {}
+    """JSON, name to value: what ``${NAME}`` stands for in the headers of businesses' HTTP and MCP tools."""
+    allow_private_http: bool = False
+    """Whether businesses' HTTP and MCP tools may go to private addresses; for development, refused in production."""
+    reload_s: float = Field(default=1.0, ge=0, le=60)
+    """How often business folders are looked at for changes, in development only; 0: never."""
+
+    @model_validator(mode="after")
+    def _production_keeps_to_the_open_internet(self) -> ToolsSettings:
+        if self.allow_private_http and self.parley.environment == "production":
+            raise PydanticCustomError("private_http", "TOOLS_ALLOW_PRIVATE_HTTP cannot be set in production")
+        return self
 
     def resolved_database_url(self) -> str:
         """Return where the database is: the setting, or the embedded file."""

@@ -6,7 +6,7 @@ Law: none of it ends the service; a database that is away is waited for and said
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,10 +15,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from parley_common.business import Business
 from parley_common.clock import Clock
 from parley_common.db import Database
 from parley_common.errors import DependencyUnavailable
+from parley_tools import records
 from parley_tools.calls import CallTable
+from parley_tools.registry import Registry
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAIT_S = 1.0
@@ -58,6 +61,19 @@ async def wait_for_database(
             on_ready(False, str(away))
         await _sleep_or_stop(stop, WAIT_S)
     return False
+
+
+async def seed_records(
+    database: Database, tools: Registry, businesses: Iterable[Business], service: str, clock: Clock
+) -> None:
+    """Write what the seed files of each business's tools hold and is not there yet. Raises DependencyUnavailable."""
+    for business in businesses:
+        kinds = tools.record_kinds(business, service)
+        if not kinds:
+            continue
+        async with database.begin() as db:
+            count = await records.seed(db, business, kinds, clock.now())
+        log.info("records.seeded", business=business.name, count=count)
 
 
 async def keep_leases(

@@ -66,10 +66,17 @@ class Limits(msgspec.Struct, frozen=True):
     session_max_s: int = 1_800
     ping_every_ms: int = PING_EVERY_MS
     lost_after_ms: int = CLIENT_LOST_AFTER_MS
-    flush_answer_ms: int = 150
+    flush_answer_ms: int = 300
 
 
 # -- client to service ----------------------------------------------------------------------------
+
+
+class Have(msgspec.Struct, frozen=True):
+    """So many samples of an item's audio arrived."""
+
+    item: int
+    received: int
 
 
 class Open(msgspec.Struct, frozen=True, tag="open", omit_defaults=True):
@@ -86,6 +93,8 @@ class Open(msgspec.Struct, frozen=True, tag="open", omit_defaults=True):
     """Name and version of the client program, for support."""
     traceparent: str | None = None
     """W3C trace context of the client; null when it has none."""
+    have: tuple[Have, ...] | None = None
+    """With ``resume``: the items whose audio arrived, in part or whole; null: as the last reports said."""
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):

@@ -10,8 +10,8 @@ from parley_common.contracts.leads import LeadCaptured, LeadDisqualified, LeadQu
 from parley_common.contracts.people import Consent, Person
 from parley_common.errors import ToolRefused
 from parley_tools import leads
-from parley_tools.context import DataFile, ToolContext
-from parley_tools.leads import Where
+from parley_tools.context import ToolContext
+from parley_tools.files import DataFile
 from parley_tools.registry import Output, tool
 from parley_tools.rules.scoring import Score, ScoringRules, score
 from parley_tools.store import Lead
@@ -26,6 +26,7 @@ ANALYSIS_FACTS = ("price_usd", "down_payment_pct", "dscr", "loan_to_value_pct", 
 @tool(
     cls="reversible",
     deadline_ms=5_000,
+    grants=(CONSENT_GRANT,),
     emits=(LeadCaptured, LeadUpdated),
     personal=("name", "email", "phone", "notes"),
 )
@@ -91,7 +92,7 @@ async def save_lead(
     interest |= {key: value for key, value in said.items() if value is not None}
     saved = await leads.save(
         ctx.db,
-        _where(ctx),
+        ctx.where,
         leads.Details(
             person, ctx.business.config.consent.wording, interest, ctx.caller.channel, ctx.caller.page
         ),
@@ -128,7 +129,7 @@ async def score_lead(
     """Score a saved lead and find the right offer. Call it right after save_lead, and again when a saved caller
     tells something new about their credit, deal or timeline.
     """
-    lead = await leads.of_session(ctx.db, _where(ctx), lead_id)
+    lead = await leads.of_session(ctx.db, ctx.where, lead_id)
     if lead is None:
         raise ToolRefused(
             "I don't have those details yet. May I take your name and e-mail?", code="lead_not_found"
@@ -162,10 +163,6 @@ async def score_lead(
         "offer": scored.disposition.offer,
         "say": scored.disposition.say,
     }
-
-
-def _where(ctx: ToolContext) -> Where:
-    return Where(ctx.business.name, ctx.session_id, ctx.call_id, ctx.now)
 
 
 def _first_name(lead: Lead) -> str:
@@ -234,7 +231,7 @@ async def _tell_scored(
     lead.offer, lead.rules_version = scored.disposition.offer, rules_version
     lead.interest, lead.updated_at = facts, ctx.now
     leads.remember(
-        ctx.db, _where(ctx), lead.lead_id, "scored", {"score": [before, [lead.score, lead.disposition]]}
+        ctx.db, ctx.where, lead.lead_id, "scored", {"score": [before, [lead.score, lead.disposition]]}
     )
     common: dict[str, Any] = {
         "lead_id": lead.lead_id,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from parley_tools.context import DataFile, ToolContext
+from parley_tools.context import ToolContext
+from parley_tools.files import DataFile
 from parley_tools.registry import Output, tool
 from parley_tools.rules.finance import (
     Deal,
@@ -47,6 +48,10 @@ class Product(_Part):
     min_dscr: Decimal | None = None
     min_credit_score: int | None = None
     rate_from_pct: Decimal
+    term_years: int = Field(default=30, ge=1, le=40)
+    is_interest_only: bool = False
+    good_for: str = ""
+    """When it is the one to take, as the end of a sentence."""
 
 
 class Products(_Part):
@@ -77,7 +82,7 @@ async def analyze_deal(
     down_payment_usd: Annotated[
         float | None,
         Field(
-            description="Down payment in dollars, only when the caller says an amount rather than a percentage",
+            description="Down payment in dollars, only when the caller says an amount of money",
             ge=0,
             le=MONEY_MAX,
         ),

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from parley_tools.context import DataFile, ToolContext
+from parley_tools.context import ToolContext
+from parley_tools.files import DataFile
 from parley_tools.providers import Hit, WebSearch
 from parley_tools.registry import Output, tool
 

@@ -80,6 +80,24 @@ def monthly_payment(loan: Decimal, rate_pct: Decimal, term_years: int) -> Decima
     return cents(-Decimal(str(numpy_financial.pmt(monthly_rate, term_years * MONTHS, loan))))
 
 
+def interest_only_payment(loan: Decimal, rate_pct: Decimal) -> Decimal:
+    """Return the monthly payment of a loan whose principal is due at its end."""
+    return cents(loan * rate_pct / 100 / MONTHS)
+
+
+def balance_after(loan: Decimal, rate_pct: Decimal, term_years: int, months: int) -> Decimal:
+    """Return what is still owed of a fully amortising loan after so many payments, each month rounded as it is billed.
+
+    The last payment is whatever is left, so that the balance ends at zero.
+    """
+    payment, balance = monthly_payment(loan, rate_pct, term_years), loan
+    for month in range(1, months + 1):
+        interest = cents(balance * rate_pct / 100 / MONTHS)
+        is_last = month >= term_years * MONTHS
+        balance = Decimal(0) if is_last else max(Decimal(0), balance + interest - payment)
+    return balance
+
+
 def figures(deal: Deal) -> Figures:
     """Return the deal's figures. Raises ToolRefused with a sentence when the deal cannot be."""
     _check(deal)

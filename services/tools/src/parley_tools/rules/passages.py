@@ -1,7 +1,9 @@
-"""Finds the passages of a business's articles that answer a question: BM25 over Markdown cut at its headings.
+"""Finds the passages of a business's articles that answer a question: BM25 over articles cut at their headings.
 
-An answer is taken from the text, never made up. Relevance is the share of the question's weight (rarer words weigh
-more) that a passage holds; below ``COVERAGE_MIN`` nothing was found.
+Callers rarely use an article's words, so a word of the question also counts, for less, as a word that stands for it
+(synonyms.py, and the business's own groups) and as one that begins alike. An answer is taken from the text, never
+made up. Relevance is the share of the question's weight (rarer words weigh more) that a passage holds; below
+``COVERAGE_MIN`` nothing was found.
 
 Law: the same articles and question give the same passages, in the same order.
 """
@@ -11,12 +13,24 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import bm25s
+import numpy as np
+from numpy.typing import NDArray
 
-COVERAGE_MIN = 0.4
+from parley_tools.rules.synonyms import SYNONYMS
+
+COVERAGE_MIN = 0.25
+ALIKE_WEIGHT = 0.8
+"""What a word counts that begins as the one asked for: "bankrupt" for "bankruptcy"."""
+ALIKE_CHARS_MIN = 5
+SYNONYM_WEIGHT = 0.6
+OWN_SYNONYM_WEIGHT = 0.95
+"""Of a business's own groups: there the words mean the same."""
+UNKNOWN_WEIGHT = 0.5
+"""What a word counts that no article has: spoken questions are full of them."""
 SAID_CHARS_MAX = 320
 TITLE_WEIGHT = 2
 """How many times a passage's title and heading count as words of it."""
@@ -91,7 +105,7 @@ def _plain(markdown: str) -> str:
 class Index:
     """The passages of one business, ready to be searched. Immutable; building it takes milliseconds per article."""
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
+    def __init__(self, passages: Sequence[Passage], groups: Iterable[Sequence[str]] = ()) -> None:
         self._passages = tuple(passages)
         texts = [
             words(f"{passage.title} {passage.heading} ") * TITLE_WEIGHT + words(passage.text)
@@ -99,26 +113,60 @@ class Index:
         ]
         self._words = [frozenset(text) for text in texts]
         self._idf = _idf(self._words)
-        self._unknown = math.log(1 + len(texts)) if texts else 0.0
+        self._unknown = UNKNOWN_WEIGHT * math.log(1 + len(texts)) if texts else 0.0
+        self._general, self._own = _grouped(SYNONYMS), _grouped(groups)
         self._ranking = bm25s.BM25() if any(texts) else None
         if self._ranking is not None:
             self._ranking.index(texts, show_progress=False)
 
     def find(self, question: str, count: int) -> list[Found]:
         """Return up to ``count`` relevant passages, best first."""
-        asked = list(dict.fromkeys(words(question)))
-        known = [word for word in asked if word in self._idf]
-        if self._ranking is None or not known:
+        asked = {word: self._standing_for(word) for word in words(question)}
+        if self._ranking is None or not any(asked.values()):
             return []
-        scores = self._ranking.get_scores(known)
+        ranking = self._ranking
+        scores: NDArray[np.float64] = np.zeros(len(self._passages))
+        for meant in asked.values():
+            if meant:  # the best of what stands for a word counts, not all of it
+                scores += np.max(
+                    [ranking.get_scores([word]) * weight for word, weight in meant.items()], axis=0
+                )
         best = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[: 4 * count]
         found = [Found(self._passages[place], self._coverage(asked, place)) for place in best]
         return [each for each in found if each.coverage >= COVERAGE_MIN][:count]
 
-    def _coverage(self, asked: Sequence[str], place: int) -> float:
-        weights = {word: self._idf.get(word, self._unknown) for word in asked}
-        held = sum(weight for word, weight in weights.items() if word in self._words[place])
-        return held / sum(weights.values())
+    def _standing_for(self, asked: str) -> dict[str, float]:
+        """Return the articles' words that one asked for may mean, and what each counts."""
+        meant = dict.fromkeys(self._general.get(asked, ()), SYNONYM_WEIGHT)
+        meant |= dict.fromkeys(self._own.get(asked, ()), OWN_SYNONYM_WEIGHT)
+        meant = {word: weight for word, weight in meant.items() if word in self._idf}
+        meant |= {word: ALIKE_WEIGHT for word in self._idf if _begin_alike(asked, word)}
+        return meant | ({asked: 1.0} if asked in self._idf else {})
+
+    def _coverage(self, asked: Mapping[str, Mapping[str, float]], place: int) -> float:
+        held = total = 0.0
+        for word, meant in asked.items():
+            weight = self._idf.get(word) or max((self._idf[other] for other in meant), default=self._unknown)
+            total += weight
+            held += weight * max(
+                (share for other, share in meant.items() if other in self._words[place]), default=0
+            )
+        return held / total
+
+
+def _grouped(groups: Iterable[Sequence[str]]) -> dict[str, frozenset[str]]:
+    """Return, by stem, the stems that stand for it."""
+    found: dict[str, set[str]] = {}
+    for group in groups:
+        stems = {stem for word in group for stem in words(word)}
+        for each in stems:
+            found.setdefault(each, set()).update(stems - {each})
+    return {each: frozenset(others) for each, others in found.items()}
+
+
+def _begin_alike(asked: str, word: str) -> bool:
+    shorter = min(len(asked), len(word))
+    return asked != word and shorter >= ALIKE_CHARS_MIN and asked[:shorter] == word[:shorter]
 
 
 def _idf(texts: Sequence[Iterable[str]]) -> dict[str, float]:

@@ -9,8 +9,8 @@ Law: a slot offered is inside opening hours, not on a holiday, not too soon, not
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -62,12 +62,14 @@ US_ZONES = {
 }
 _CLOCK = re.compile(r"(\d{1,2})(?:[:.h](\d{2}))?(?::\d{2})?\s*(a\.?m\.?|p\.?m\.?)?", re.IGNORECASE)
 
-Reason = Literal["taken", "closed", "holiday", "outside_hours", "too_soon", "too_far", "any_time"]
+Reason = Literal["taken", "closed", "holiday", "away", "outside_hours", "too_soon", "too_far", "any_time"]
+Days = tuple[date, date]
+"""First and last day, both included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """When a business takes calls."""
+    """When one thing of a business can be booked, and with whom."""
 
     hours: Hours
     zone: ZoneInfo
@@ -77,11 +79,16 @@ class Calendar:
     days_ahead: int
     holidays: dict[date, str]
     resources: tuple[str, ...]
+    own_hours: Mapping[str, Hours] = field(default_factory=dict)
+    """Of resources whose hours are not the business's."""
+    away: Mapping[str, tuple[Days, ...]] = field(default_factory=dict)
+    step: timedelta | None = None
+    """From one slot's start to the next; null: a slot and its buffer, so that slots do not overlap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A booking: half-open, UTC."""
+    """A booking: half-open, UTC; ``ends_at`` is the end of the buffer after it."""
 
     resource: str
     starts_at: datetime
@@ -175,16 +182,36 @@ def make_wish(day: date, said_time: time | tuple[time, time] | None, zone: ZoneI
     return Wish(day, between=said_time)
 
 
-def slots_on(calendar: Calendar, day: date) -> Iterator[tuple[datetime, datetime]]:
-    """Yield every slot of a day in the business's zone, free or not, as UTC start and end."""
-    if day in calendar.holidays:
-        return
-    for opens, closes in calendar.hours.on(day.weekday()):
+def slots_on(
+    calendar: Calendar, day: date, resource: str | None = None
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield every slot of a day in the business's zone, free or not, as UTC start and end.
+
+    Of one resource, or by the business's own hours.
+    """
+    for opens, closes in _spans(calendar, day, resource):
         starts = _instant(day, opens, calendar.zone)
         last = _instant(day, closes, calendar.zone) - calendar.slot
         while starts <= last:
             yield starts, starts + calendar.slot
-            starts += calendar.slot + calendar.buffer
+            starts += calendar.step or calendar.slot + calendar.buffer
+
+
+def _spans(calendar: Calendar, day: date, resource: str | None) -> tuple[tuple[time, time], ...]:
+    """Return when a day is open, in the business's zone: nothing on a holiday or when the resource is away."""
+    if day in calendar.holidays or _is_away(calendar, day, resource):
+        return ()
+    hours = calendar.own_hours.get(resource or "", calendar.hours)
+    return hours.on(day.weekday())
+
+
+def _is_away(calendar: Calendar, day: date, resource: str | None) -> bool:
+    return any(first <= day <= last for first, last in calendar.away.get(resource or "", ()))
+
+
+def _open_spans(calendar: Calendar, day: date) -> list[tuple[time, time]]:
+    """Return the spans of everybody together."""
+    return [span for resource in calendar.resources for span in _spans(calendar, day, resource)]
 
 
 def _instant(day: date, at: time, zone: ZoneInfo) -> datetime:
@@ -197,17 +224,19 @@ def free_slots(calendar: Calendar, taken: Collection[Taken], now: datetime) -> I
     earliest = now + calendar.min_notice
     today = now.astimezone(calendar.zone).date()
     for ahead in range(calendar.days_ahead + 1):
-        for starts, ends in slots_on(calendar, today + timedelta(days=ahead)):
-            if starts < earliest:
-                continue
-            free = tuple(name for name in calendar.resources if not _clashes(name, starts, ends, taken))
-            if free:
-                yield Slot(starts, ends, free)
+        free: dict[tuple[datetime, datetime], list[str]] = {}
+        for name in calendar.resources:
+            for starts, ends in slots_on(calendar, today + timedelta(days=ahead), name):
+                if starts >= earliest and not _clashes(name, starts, ends + calendar.buffer, taken):
+                    free.setdefault((starts, ends), []).append(name)
+        for starts, ends in sorted(free):
+            yield Slot(starts, ends, tuple(free[starts, ends]))
 
 
-def _clashes(resource: str, starts: datetime, ends: datetime, taken: Collection[Taken]) -> bool:
+def _clashes(resource: str, starts: datetime, blocked_until: datetime, taken: Collection[Taken]) -> bool:
     return any(
-        each.resource == resource and each.starts_at < ends and starts < each.ends_at for each in taken
+        each.resource == resource and each.starts_at < blocked_until and starts < each.ends_at
+        for each in taken
     )
 
 
@@ -244,7 +273,7 @@ def _why_not(calendar: Calendar, moment: datetime, now: datetime) -> Reason:
     whole_day = _why_no_day(calendar, local.date(), now)
     if whole_day != "taken":
         return whole_day
-    spans = calendar.hours.on(local.weekday())
+    spans = _open_spans(calendar, local.date())
     if not any(opens <= local.time() < closes for opens, closes in spans):
         return "outside_hours"
     return "too_soon" if moment < now + calendar.min_notice else "taken"
@@ -259,7 +288,9 @@ def _why_no_day(calendar: Calendar, day: date, now: datetime) -> Reason:
         return "too_far"
     if day in calendar.holidays:
         return "holiday"
-    return "taken" if calendar.hours.on(day.weekday()) else "closed"
+    if _open_spans(calendar, day):
+        return "taken"
+    return "away" if any(_is_away(calendar, day, name) for name in calendar.resources) else "closed"
 
 
 def spoken_moment(moment: datetime, zone: ZoneInfo) -> str:

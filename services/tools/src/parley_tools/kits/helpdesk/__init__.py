@@ -1,0 +1,1 @@
+"""The helpdesk kit: guided troubleshooting, tickets, handing over to people, and feedback."""

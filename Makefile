@@ -8,7 +8,7 @@ MEMBERS := libs/common libs/understudy libs/launcher services/gateway services/s
 MEMBER_FILES := $(addsuffix /pyproject.toml,$(MEMBERS))
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-voice setup-test run test check fmt bench mutants lock contracts clean
+.PHONY: help setup setup-voice setup-test run test check fmt bench scenarios mutants lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r n d; do printf '  make %-12s %s\n' "$$n" "$$d"; done
@@ -58,6 +58,13 @@ check: setup-test ## lint, types, import laws, unit tests: about a minute
 fmt: setup-test ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+bench: setup-test ## measure: truncation error beside the wall clock, memory that sessions leave behind
+	@$(BIN)/python tests/load/truncation_error.py
+	@$(BIN)/python tests/load/short_sessions.py --sessions 500
+
+scenarios: setup-test ## play every typed dialogue of every business through the whole system: a table
+	@$(BIN)/python tests/scenarios/run.py bank cap clinic helpdesk shop
 
 mutants: setup-test ## plant bugs in the session core one by one: each must kill a test
 	@$(BIN)/python tests/mutants.py

@@ -80,6 +80,7 @@ class OtlpCollector:
         self._lock = threading.Lock()
         self._spans: list[Span] = []
         self._points: list[Point] = []
+        self._exports: list[bytes] = []
         self._http = HttpServer(self._answer)
 
     @property
@@ -101,6 +102,12 @@ class OtlpCollector:
         with self._lock:
             return [point for point in self._points if point.name == name]
 
+    @property
+    def exports(self) -> list[bytes]:
+        """Return all that was received, decompressed, as bytes to be searched: text stands in it as UTF-8."""
+        with self._lock:
+            return list(self._exports)
+
     def tree(self, trace_id: str) -> list[Branch]:
         """Return the roots of one trace. A span whose parent has not arrived (yet) is a root too."""
         spans = self.spans(trace_id=trace_id)
@@ -117,6 +124,8 @@ class OtlpCollector:
             if request.headers.get("content-encoding") == "gzip"
             else request.body
         )
+        with self._lock:
+            self._exports.append(body)
         match request.path:
             case "/v1/traces":
                 spans = _spans(ExportTraceServiceRequest.FromString(body))

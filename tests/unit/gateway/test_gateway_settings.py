@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
 from parley_common.errors import ConfigInvalid
 from parley_common.settings import ParleySettings, load_settings
-from parley_gateway.settings import GatewaySettings, session_services, timing, token_keys
+from parley_gateway.settings import (
+    GatewaySettings,
+    allowed_origins,
+    api_keys,
+    session_services,
+    timing,
+    token_keys,
+)
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -58,3 +68,45 @@ def test_an_unknown_variable_is_an_error_that_names_it(monkeypatch: pytest.Monke
 def test_deadlines_come_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_LINK_OPEN_MS", "1500")
     assert timing(load_settings(GatewaySettings)).link_open_ms == 1_500
+
+
+def test_allowed_origins_are_a_list_of_sites() -> None:
+    settings = GatewaySettings(allowed_origins=" https://www.example.com/, http://localhost:3000 ,")
+    assert allowed_origins(settings) == ("https://www.example.com", "http://localhost:3000")
+    assert allowed_origins(GatewaySettings()) == ()
+
+
+@pytest.mark.parametrize("text", ["*", "www.example.com", "https://", "https://*.example.com", "https://a/b"])
+def test_what_no_browser_sends_as_an_origin_is_refused(text: str) -> None:
+    with pytest.raises(ConfigInvalid, match="GATEWAY_ALLOWED_ORIGINS"):
+        allowed_origins(GatewaySettings(allowed_origins=text))
+
+
+HASH = hashlib.sha256(b"a key").hexdigest()
+
+
+def test_api_keys_come_from_the_variable_and_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"# of the web shop\noak:shop:{HASH}\n\ncap:june:{HASH} # rotates\n")
+    keys_found = api_keys(GatewaySettings(api_keys=f"cap:crm:{HASH}", api_keys_file=path))
+    assert [(key.business, key.name) for key in keys_found] == [
+        ("cap", "crm"),
+        ("oak", "shop"),
+        ("cap", "june"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cap:crm:not-a-hash", f"cap:{HASH}", f"Cap:crm:{HASH}", f"cap:crm:{HASH},cap:crm:{HASH}"],
+)
+def test_api_keys_that_cannot_be_used_are_refused_and_never_repeated(text: str) -> None:
+    with pytest.raises(ConfigInvalid, match="GATEWAY_API_KEYS") as wrong:
+        api_keys(GatewaySettings(api_keys=text))
+    assert "not-a-hash" not in str(wrong.value)
+    assert HASH not in str(wrong.value)
+
+
+def test_a_file_of_api_keys_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="GATEWAY_API_KEYS_FILE"):
+        api_keys(GatewaySettings(api_keys_file=tmp_path / "nothing"))

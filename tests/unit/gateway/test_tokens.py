@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from parley_common.errors import PeerViolation
-from parley_gateway.tokens import ResumeGrant, TokenKey, Tokens
+from parley_gateway.tokens import FACTS_TTL_S, ResumeGrant, TokenKey, Tokens
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 OLD = TokenKey("old", "an-old-secret-of-thirty-two-bytes-or-more")
@@ -110,3 +110,24 @@ def test_a_resume_token_says_where_its_session_is() -> None:
 
 def test_a_key_never_shows_its_secret() -> None:
     assert NEW.secret not in repr(NEW)
+
+
+def test_a_facts_token_watches_one_session_and_opens_or_resumes_nothing() -> None:
+    tokens = Tokens((NEW,), 60)
+    token = tokens.issue_facts("session-1", NOW)
+    grant = tokens.verify_facts(token, NOW)
+    assert (grant.session_id, grant.use) == ("session-1", "facts")
+    assert refused(tokens, token) == "token_invalid"
+    with pytest.raises(PeerViolation, match="not issued here"):
+        tokens.verify_resume(token, NOW)
+    for other in (tokens.issue("cap", NOW)[0], tokens.issue_resume(RESUME)):
+        with pytest.raises(PeerViolation, match="not issued here"):
+            tokens.verify_facts(other, NOW)
+
+
+def test_a_facts_token_expires() -> None:
+    tokens = Tokens((NEW,), 60)
+    token = tokens.issue_facts("session-1", NOW)
+    with pytest.raises(PeerViolation) as caught:
+        tokens.verify_facts(token, NOW + timedelta(seconds=FACTS_TTL_S))
+    assert caught.value.stable_code == "token_expired"

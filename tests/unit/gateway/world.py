@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import httpx
@@ -29,10 +29,12 @@ from parley_common.contracts.audio_link import (
 from parley_common.service import Readiness, serve_http
 from parley_gateway.admission import Admission, AdmissionLimits
 from parley_gateway.client_socket import server_options
+from parley_gateway.facts_stream import FactsWatch
 from parley_gateway.gateway import Gateway
 from parley_gateway.http_api import build_app
 from parley_gateway.replicas import Replicas
 from parley_gateway.settings import Timing
+from parley_gateway.token_access import TokenAccess
 from parley_gateway.tokens import TokenKey, Tokens
 
 KEY = TokenKey("test", "a-secret-of-thirty-two-bytes-or-more")
@@ -45,8 +47,11 @@ QUICK = Timing(
     client_lost_after_ms=600,
     hangup_within_ms=300,
     deliver_within_ms=2_000,
+    resume_grace_ms=300,
     close_within_ms=500,
 )
+PATIENT = replace(QUICK, client_lost_after_ms=15_000, resume_grace_ms=30_000)
+"""For clients that come back: slow machines lose nobody."""
 DEADLINE_S = 5.0
 
 M = TypeVar("M")
@@ -134,11 +139,16 @@ class World:
 
     @asynccontextmanager
     async def caller(
-        self, *, subprotocol: str | None = SUBPROTOCOL, port: int | None = None, **options: Any
+        self,
+        *,
+        subprotocol: str | None = SUBPROTOCOL,
+        port: int | None = None,
+        path: str = "/v1/audio",
+        **options: Any,
     ) -> AsyncIterator[Caller]:
         """A socket on which nothing was opened yet."""
         subprotocols = [Subprotocol(subprotocol)] if subprotocol else None
-        url = f"ws://127.0.0.1:{port or self.port}/v1/audio"
+        url = f"ws://127.0.0.1:{port or self.port}{path}"
         async with connect(url, subprotocols=subprotocols, compression=None, proxy=None, **options) as socket:
             yield Caller(socket)
 
@@ -169,6 +179,9 @@ async def running_gateway(
     timing: Timing = QUICK,
     limits: AdmissionLimits | None = None,
     public_url: str | None = None,
+    allowed_origins: tuple[str, ...] = (),
+    access: TokenAccess | None = None,
+    facts: FactsWatch | None = None,
     **parts: Any,
 ) -> AsyncIterator[World]:
     """Run a gateway in this process, with every service known to be ready."""
@@ -189,7 +202,8 @@ async def running_gateway(
     port, stop = free_port(), asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            app = build_app(gateway, readiness, public_url)
+            rules = access or TokenAccess(allowed_origins)
+            app = build_app(gateway, readiness, public_url, access=rules, facts=facts)
             watching = group.create_task(replicas.watch(gateway.clock))
             serving = group.create_task(serve_http(app, "127.0.0.1", port, stop, **server_options()))
             try:

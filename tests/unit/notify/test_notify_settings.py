@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parley_common.errors import ConfigInvalid
+from parley_notify.routes import Defaults
 from parley_notify.settings import load, parse_sender
 
 PRODUCTION = {
@@ -63,6 +64,13 @@ def test_production_refuses_what_is_only_for_development(
         ("NOTIFY_WEBHOOK_KEYS", "no-secret"),
         ("NOTIFY_WEBHOOK_KEYS", "k1:a,bad name:b"),
         ("NOTIFY_WEBHOOK_URL", "crm.example.com/in"),
+        ("NOTIFY_SLACK_HOOKS", '{"desk": "hooks.slack.com"}'),
+        ("NOTIFY_SLACK_HOOKS", '{"bad name": "https://hooks.slack.com/x"}'),
+        ("NOTIFY_SLACK_HOOKS", "desk"),
+        ("NOTIFY_HUBSPOT_URL", "api.hubapi.com"),
+        ("NOTIFY_SALESFORCE_URL", "x.my.salesforce.com"),
+        ("NOTIFY_SALESFORCE_API_VERSION", "62"),
+        ("NOTIFY_SALESFORCE_LEAD_KEY", "Id = '' OR Name"),
         ("NOTIFY_SMTP_FROM", "Cap"),
         ("NOTIFY_SMTP_TLS", "maybe"),
         ("NOTIFY_RETRY_MAX_H", "0"),
@@ -81,6 +89,30 @@ def test_a_user_without_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -
     set_all(monkeypatch, NOTIFY_SMTP_USERNAME="cap")
     with pytest.raises(ConfigInvalid, match="NOTIFY_SMTP_PASSWORD"):
         load()
+
+
+def test_a_salesforce_org_without_a_login_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, NOTIFY_SALESFORCE_URL="https://x.my.salesforce.com", NOTIFY_SALESFORCE_CLIENT_ID="c")
+    with pytest.raises(ConfigInvalid, match="NOTIFY_SALESFORCE_CLIENT_SECRET"):
+        load()
+
+
+def test_channels_lead_somewhere_once_they_are_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().defaults == Defaults()
+    set_all(
+        monkeypatch,
+        NOTIFY_SLACK_HOOKS='{"default": "https://hooks.slack.com/services/T/B/s"}',
+        NOTIFY_HUBSPOT_TOKEN="pat-1",
+        NOTIFY_SALESFORCE_URL="https://x.my.salesforce.com",
+        NOTIFY_SALESFORCE_CLIENT_ID="c",
+        NOTIFY_SALESFORCE_CLIENT_SECRET="s",
+    )
+    assert load().defaults == Defaults(
+        slack_hooks=frozenset({"default"}),
+        hubspot_url="https://api.hubapi.com",
+        salesforce_url="https://x.my.salesforce.com",
+    )
+    assert not [secret for secret in ("services/T", "pat-1") if secret in repr(load())]
 
 
 def test_production_never_sends_a_password_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> None:

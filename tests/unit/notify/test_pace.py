@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parley_notify.pace import HOLD_MAX_S, Pace
+from parley_notify.pace import HOLD_MAX_S, Circuit, Pace
 
 
 def test_a_host_is_free_again_after_its_share_of_a_second() -> None:
@@ -55,3 +55,59 @@ def test_idle_hosts_are_forgotten() -> None:
         pace.end(f"host-{number}", 0)
     pace.busy(10)
     assert pace._lanes == {}
+
+
+def failing(pace: Pace, host: str, *moments_ms: float) -> None:
+    for now_ms in moments_ms:
+        pace.begin(host, now_ms)
+        pace.end(host, now_ms, failed=True)
+
+
+CIRCUIT = Circuit(failures_max=3, first_s=1, wait_max_s=4)
+FAST = 1e9
+
+
+def test_a_host_that_failed_often_in_a_row_rests() -> None:
+    pace = Pace(rate_per_s=FAST, in_flight_max=4, circuit=CIRCUIT)
+    failing(pace, "a", 0, 10)
+    assert pace.busy(11) == []
+    failing(pace, "a", 20)
+    assert (pace.busy(1_019), pace.busy(1_020)) == (["a"], [])
+    assert pace.open_count() == 1
+
+
+def test_after_its_rest_one_attempt_goes_alone_and_its_failure_doubles_the_rest_up_to_a_bound() -> None:
+    pace = Pace(rate_per_s=FAST, in_flight_max=4, circuit=CIRCUIT)
+    failing(pace, "a", 0, 0, 0)
+    pace.begin("a", 1_000)
+    assert pace.busy(1_001) == ["a"]
+    pace.end("a", 1_001, failed=True)
+    assert (pace.busy(3_000), pace.busy(3_001)) == (["a"], [])
+    failing(pace, "a", 4_000, 10_000)
+    assert (pace.busy(13_999), pace.busy(14_000)) == (["a"], [])
+
+
+def test_attempts_that_fail_together_count_as_one_rest() -> None:
+    pace = Pace(rate_per_s=FAST, in_flight_max=9, circuit=CIRCUIT)
+    for _ in range(6):
+        pace.begin("a", 0)
+    for _ in range(6):
+        pace.end("a", 5, failed=True)
+    assert (pace.busy(1_004), pace.busy(1_005)) == (["a"], [])
+
+
+def test_one_success_closes_the_circuit() -> None:
+    pace = Pace(rate_per_s=FAST, in_flight_max=4, circuit=CIRCUIT)
+    failing(pace, "a", 0, 0, 0)
+    pace.begin("a", 1_000)
+    pace.end("a", 1_001)
+    assert pace.open_count() == 0
+    failing(pace, "a", 1_002, 1_003)
+    assert pace.busy(1_004) == []
+
+
+def test_one_host_resting_leaves_the_others_alone() -> None:
+    pace = Pace(rate_per_s=FAST, in_flight_max=4, circuit=CIRCUIT)
+    failing(pace, "a", 0, 0, 0)
+    pace.begin("b", 1)
+    assert pace.busy(2) == ["a"]

@@ -17,7 +17,7 @@ POLICY = RetryPolicy(first_s=5, wait_max_s=3_600, give_up_s=72 * 3_600)
 
 def judged(outcome: Outcome, *, attempts: int = 1, after_s: float = 0, jitter: float = 1) -> Verdict:
     now = AT + timedelta(seconds=after_s)
-    return judge(outcome, attempts=attempts, created_at=AT, now=now, policy=POLICY, jitter=jitter)
+    return judge(outcome, attempts=attempts, since=AT, now=now, policy=POLICY, jitter=jitter)
 
 
 def at(after_s: float) -> datetime:

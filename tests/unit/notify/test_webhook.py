@@ -16,9 +16,11 @@ from harness.http_server import Request
 from harness.webhook_receiver import Reply, Reset, Silence, WebhookReceiver
 from parley_common.clock import ManualClock
 from parley_notify.channels.addresses import is_public
+from parley_notify.channels.guarded_http import WebhookRules
+from parley_notify.channels.http_status import judge_status, retry_after_s
 from parley_notify.channels.outcome import RETRY_AFTER_MAX_S, Delivered, Outcome, Refused, TryAgain
 from parley_notify.channels.signature import SigningKey
-from parley_notify.channels.webhook import WebhookChannel, WebhookRules, judge_status, retry_after_s
+from parley_notify.channels.webhook import WebhookChannel
 from parley_notify.delivery import Delivery
 from unit.notify.samples import AT, LEAD, TRACEPARENT, captured, delivery
 

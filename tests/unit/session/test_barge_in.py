@@ -63,6 +63,22 @@ def test_a_flush_answered_twice_truncates_once() -> None:
     assert d.on(ev.FlushAnswered(EPOCH + 1, number, 2_000 * MS)) == (ef.Ignored("late_flush_answer"),)
 
 
+def test_the_answer_to_an_older_flush_does_not_settle_a_newer_one() -> None:
+    d = speaking()
+    d.report(d.number_of("A1"), 900, 4_000)
+    d.on(
+        ev.CallerSpeechStarted("U2", 0), ev.CallerSpeechStopped("U2", 0), ev.CallerAudioCommitted("U2", "A1")
+    )
+    d.on(ev.ResponseStarted("R2", None), *d.deltas("R2", "A2", 2_000, "and more words"))
+    d.on(ev.CallerSpeechStarted("U3", 0))
+    newer = d.state.floor
+    assert isinstance(newer, Yielding)
+    assert newer.flush_epoch == EPOCH + 2
+    d.on(ev.FlushAnswered(EPOCH + 1, 2, 1_000 * MS))
+    assert d.did == (ef.Ignored("late_flush_answer"),)
+    assert d.state.floor == newer
+
+
 def test_played_more_than_was_sent_is_clamped() -> None:
     d = Driver().start()
     d.say("U1")

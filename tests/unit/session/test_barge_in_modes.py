@@ -79,6 +79,21 @@ def test_sounds_within_one_item_add_up() -> None:
     assert d.only(ef.FlushPlayout)
 
 
+def test_two_short_sounds_long_after_the_session_began_are_still_a_cough() -> None:
+    d = answering(CONFIRM, 9_000)
+    d.now_ms += 5_000
+    d.on(ev.CallerSpeechStarted("U2", 0))
+    d.wait(100)
+    d.on(ev.CallerLevelChanged(is_loud=False))
+    d.wait(100)
+    d.on(ev.CallerLevelChanged(is_loud=True))
+    d.wait(100)
+    assert isinstance(d.state.floor, Confirming)
+    d.on(ev.CallerLevelChanged(is_loud=False), ev.CallerSpeechStopped("U2", 0))
+    assert isinstance(d.state.floor, Agent)
+    assert not [e for e in d.all if isinstance(e, ef.FlushPlayout)]
+
+
 def test_time_held_does_not_count_as_time_played() -> None:
     d = answering(CONFIRM, 2_000)
     until_ms = d.state.playout.playing_until_ms

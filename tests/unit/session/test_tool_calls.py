@@ -96,6 +96,14 @@ def test_what_a_call_established_goes_with_the_next_one() -> None:
     assert request.grants == ("verified:7",)  # type: ignore[union-attr]
 
 
+def test_what_is_established_again_is_the_newest() -> None:
+    d = called(call("F1", "c1"), call("F2", "c2"))
+    d.on(ev.ToolAnswered("c1", "ok", "{}", grants=("verified:patient-1", "verified:patient-2")))
+    d.on(ev.ToolAnswered("c2", "ok", "{}", grants=("verified:patient-1",)))
+    d.on(ev.OutputItemDone("R1", call("F3", "c3")))
+    assert d.only(ef.RequestTool)[-1].grants == ("verified:patient-2", "verified:patient-1")  # type: ignore[union-attr]
+
+
 def test_a_runaway_model_is_told_to_speak_and_then_gets_no_more_tools() -> None:
     d = Driver(limits=Limits(idle_hangup_ms=None, tool_rounds_max=3)).start()
     d.say("U1")

@@ -13,8 +13,11 @@ import typer
 from parley_common.errors import ConfigInvalid, ParleyError
 from parley_launcher.commands import (
     check,
+    dead_letters,
+    deliveries,
     events,
     migrate,
+    preview,
     render,
     sessions,
     switch,
@@ -63,6 +66,9 @@ app.command()(check.check)
 app.command()(understudy.understudy)
 app.command()(render.render)
 app.add_typer(sessions.app, name="sessions")
+app.command()(preview.preview)
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(switch.app, name="switch")
 
 

@@ -42,7 +42,7 @@ def check(
         )
     findings = business.check(folder)
     if not _has_errors(findings):
-        findings += _with_its_tools(folder)
+        findings += _with_its_services(folder)
     if online and not _has_errors(findings):
         announced = asyncio.run(announced_tools(load_kafka_settings()))
         findings += unknown_tools(folder, business.load(folder), announced)
@@ -53,11 +53,15 @@ def check(
     stdout.print(Text(f"{folder} is fine" if not findings else f"{folder} is fine but for warnings", "green"))
 
 
-def _with_its_tools(folder: Path) -> list[Finding]:
-    """Ask the tools service's program, which alone knows what kits' data files must hold; nothing without it."""
-    if find_spec("parley_tools") is None:
+def _with_its_services(folder: Path) -> list[Finding]:
+    """Ask the programs that alone know what kits' data and routes must be; nothing of one that is not installed."""
+    return [finding for service in ("parley_tools", "parley_notify") for finding in _asked(service, folder)]
+
+
+def _asked(service: str, folder: Path) -> list[Finding]:
+    if find_spec(service) is None:
         return []
-    command = [sys.executable, "-m", "parley_tools.app", "check", "--json", str(folder)]
+    command = [sys.executable, "-m", f"{service}.app", "check", "--json", str(folder)]
     said = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
     if said.returncode not in (0, 1):
         raise ConfigInvalid(said.stderr.strip() or f"{' '.join(command)} exited with {said.returncode}")

@@ -21,6 +21,7 @@ from parley_common import audio
 from parley_common.clock import Clock, SystemClock
 from parley_common.contracts import audio_link as wire
 from parley_common.errors import ConfigInvalid, DependencyUnavailable, LinkClosed, LinkTimedOut, Permanent
+from parley_common.telemetry import new_traceparent
 from parley_launcher.talk.door import Ticket, get_ticket
 from parley_launcher.talk.microphone import Microphone
 from parley_launcher.talk.report import Failure, Happening
@@ -160,6 +161,7 @@ class TalkClient:
                 client=CLIENT_NAME,
                 locale=options.locale,
                 time_zone=options.time_zone,
+                traceparent=new_traceparent(),
             )
         )
         give_up_ms = self.clock.now_ms() + options.ready_deadline_ms

@@ -56,6 +56,8 @@ const FRAME_BYTES = 4 + 480 * 2;
 const TOKEN_WITHIN_MS = 10_000;
 const DRAIN_WITHIN_MS = 15_000;
 const LEVEL_EVERY_MS = 40;
+/** @param {number} bytes */
+const hex = (bytes) => Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (b) => b.toString(16).padStart(2, '0')).join('');
 
 export class ParleyClient extends EventTarget {
   /** @param {Options} options */
@@ -350,6 +352,7 @@ export class ParleyClient extends EventTarget {
     const opening = {
       mode: this.mode, client: NAME, locale, time_zone: timeZone,
       page: this.options.page ?? location.origin + location.pathname,
+      traceparent: `00-${hex(16)}-${hex(8)}-01`,
     };
     const link = (this.link = new Link({
       message: (message) => this.take(message),

@@ -178,11 +178,13 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_up)
     @rule()
     def upstream_comes_back(self) -> None:
-        while not isinstance(self.d.state.upstream, Connecting):
+        is_dialling = False
+        while not is_dialling:
             for effect in self.d.wait(500):
                 self.judge(effect)
             if self.d.state.is_over:
                 return
+            is_dialling = isinstance(self.d.state.upstream, Connecting)
         self.is_up = True
         self.creates = []
         self.seeded.clear()

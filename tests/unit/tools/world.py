@@ -29,6 +29,7 @@ from parley_tools.calls import Arrived, CallTable
 from parley_tools.context import Resources
 from parley_tools.executor import Executor
 from parley_tools.kits import KITS
+from parley_tools.meaning import Meaning
 from parley_tools.offer import Offer
 from parley_tools.providers import WebSearch
 from parley_tools.registry import Registry, Tool
@@ -85,12 +86,13 @@ class World:
         tools: Sequence[Tool] = (),
         kits: Sequence[ModuleType] = KITS,
         web_search: WebSearch | None = None,
+        meaning: Meaning | None = None,
         offer: Offer | None = None,
     ) -> Worker:
         """Return a worker with the tools given, or those of the kits."""
         registry = Registry(tools) if tools else Registry.of_kits(kits)
         calls = CallTable(name, lease_s=LEASE_S)
-        resources = Resources(self.outbox, self.http, calls.newest_output, web_search)
+        resources = Resources(self.outbox, self.http, calls.newest_output, web_search, meaning)
         replies = Replies(self.published, self.clock, source="tools")
         offer = offer or Offer("tools", registry, self.businesses)
         return Worker(Executor(offer, self.database, calls, replies, resources, self.clock), calls)

@@ -36,9 +36,10 @@ from parley_tools.executor import Executor
 from parley_tools.guarded_http import AddressGuard, guarded_client
 from parley_tools.kits import KITS
 from parley_tools.kits.knowledge import index_of
+from parley_tools.meaning import Meaning
 from parley_tools.offer import Offer
 from parley_tools.own_tools import Keeper, Outside, take_in
-from parley_tools.providers import HttpWebSearch
+from parley_tools.providers import HttpEmbeddings, HttpWebSearch
 from parley_tools.registry import Registry
 from parley_tools.replies import Replies
 from parley_tools.settings import ToolsSettings
@@ -98,11 +99,24 @@ def build(settings: ToolsSettings, instance: str, offer: Offer, http: httpx.Asyn
     relay = Relay(database, OUTBOX, publisher.publish, name=settings.service, poll_ms=settings.relay_poll_ms)
     outbox.on_commit(relay.wake)
     replies = Replies(publisher.publish, clock, source=settings.service)
-    resources = Resources(outbox, http, calls.newest_output, _web_search(settings, http))
+    resources = Resources(
+        outbox, http, calls.newest_output, _web_search(settings, http), _meaning(settings, http)
+    )
     executor = Executor(offer, database, calls, replies, resources, clock)
     readiness = Readiness("database", "kafka", "calls", "catalog")
     return Parts(
         settings, instance, offer, database, calls, publisher, replies, executor, relay, clock, readiness
+    )
+
+
+def _meaning(settings: ToolsSettings, http: httpx.AsyncClient) -> Meaning | None:
+    if settings.embeddings_url is None:
+        return None
+    key = settings.embeddings_api_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    url, deadline_ms = str(settings.embeddings_url), settings.embeddings_deadline_ms
+    return Meaning(
+        HttpEmbeddings(http, url, model=settings.embeddings_model, headers=headers, deadline_ms=deadline_ms)
     )
 
 

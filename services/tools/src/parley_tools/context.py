@@ -27,6 +27,7 @@ from parley_tools.bookings import Bookings
 from parley_tools.cases import Cases
 from parley_tools.files import DataFile, RecordKind
 from parley_tools.leads import Where
+from parley_tools.meaning import Meaning
 from parley_tools.providers import WebSearch
 from parley_tools.records import Records
 
@@ -46,6 +47,8 @@ class Resources:
     earlier: Earlier
     web_search: WebSearch | None = None
     """Null: no web-search API is configured."""
+    meaning: Meaning | None = None
+    """Null: no embeddings API is configured, and articles are found by words alone."""
 
 
 @dataclass(frozen=True, slots=True)

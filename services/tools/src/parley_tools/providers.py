@@ -1,17 +1,18 @@
-"""Where answers from outside come from: a web-search API behind a small interface.
+"""Where answers from outside come from: a web-search API and an embeddings API behind small interfaces.
 
-The operator names the API, so its address is trusted; a caller only chooses the words searched for.
+The operator names the APIs, so their addresses are trusted; a caller only chooses the words searched for.
 
 Law: a provider that is away, slow or talks nonsense is DependencyUnavailable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import httpx
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from parley_common.errors import DependencyUnavailable
 
@@ -60,6 +61,64 @@ class HttpWebSearch:
             raise DependencyUnavailable(
                 f"the web-search API: {type(wrong).__name__}", code="provider_unavailable"
             ) from wrong
+
+
+class Embeddings(Protocol):
+    """Turns texts into vectors whose angle says how near their meanings are."""
+
+    async def of(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return one vector for each text, in order. Raises DependencyUnavailable."""
+        ...
+
+
+class HttpEmbeddings:
+    """An API like OpenAI's: ``POST url {"model", "input": [...]}`` answering ``data``, each with index and embedding."""
+
+    BATCH = 64
+
+    def __init__(
+        self, http: httpx.AsyncClient, url: str, *, model: str, headers: dict[str, str], deadline_ms: int
+    ) -> None:
+        self._http = http
+        self._url = url
+        self._model = model
+        self._headers = headers
+        self._deadline_s = deadline_ms / 1000
+
+    async def of(self, texts: Sequence[str]) -> list[list[float]]:
+        vectors: list[list[float]] = []
+        for at in range(0, len(texts), self.BATCH):
+            vectors += await self._batch(texts[at : at + self.BATCH])
+        return vectors
+
+    async def _batch(self, texts: Sequence[str]) -> list[list[float]]:
+        try:
+            response = await self._http.post(
+                self._url,
+                json={"model": self._model, "input": list(texts)},
+                headers=self._headers,
+                timeout=self._deadline_s,
+            )
+            response.raise_for_status()
+            rows = sorted(_Embedded.model_validate_json(response.content).data, key=lambda row: row.index)
+        except (httpx.HTTPError, ValueError) as wrong:
+            raise DependencyUnavailable(
+                f"the embeddings API: {type(wrong).__name__}", code="provider_unavailable"
+            ) from wrong
+        if [row.index for row in rows] != list(range(len(texts))):
+            raise DependencyUnavailable(
+                "the embeddings API answered for other texts than it was given", code="provider_unavailable"
+            )
+        return [row.embedding for row in rows]
+
+
+class _Vector(BaseModel):
+    index: int
+    embedding: list[float] = Field(min_length=1)
+
+
+class _Embedded(BaseModel):
+    data: list[_Vector]
 
 
 class _Row(BaseModel):

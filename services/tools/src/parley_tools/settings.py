@@ -41,6 +41,11 @@ class ToolsSettings(ServiceSettings):
     web_search_key_header: str = Field(default="X-Subscription-Token", pattern=r"^[A-Za-z0-9-]{1,64}$")
     """The header the API wants its key in."""
     web_search_deadline_ms: int = Field(default=6_000, ge=100, le=60_000)
+    embeddings_url: HttpUrl | None = None
+    """An embeddings API like OpenAI's /v1/embeddings, for finding articles by meaning too; null: by words alone."""
+    embeddings_api_key: SecretStr | None = None
+    embeddings_model: str = Field(default="text-embedding-3-small", min_length=1, max_length=100)
+    embeddings_deadline_ms: int = Field(default=1_500, ge=100, le=60_000)
     http_secrets: dict[str, SecretStr] = {}
     """JSON, name to value: what ``${NAME}`` stands for in the headers of businesses' HTTP and MCP tools."""
     allow_private_http: bool = False

@@ -42,7 +42,11 @@ async def search_knowledge_base(
     it takes, whether it is possible. Answer only from what it returns.
     """
     index = await asyncio.to_thread(index_of, ctx.business)
-    found = index.find(query, PASSAGES_MAX)
+    meaning = ctx.resources.meaning
+    if meaning is None:
+        found = index.find(query, PASSAGES_MAX)
+    else:
+        found = await meaning.find(ctx.business, index, query, PASSAGES_MAX)
     if not found:
         return {"found": False, "passages": [], "say": SAY_NOTHING}
     passages: list[JsonValue] = [

@@ -119,6 +119,10 @@ class Index:
         if self._ranking is not None:
             self._ranking.index(texts, show_progress=False)
 
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        return self._passages
+
     def find(self, question: str, count: int) -> list[Found]:
         """Return up to ``count`` relevant passages, best first."""
         asked = {word: self._standing_for(word) for word in words(question)}

@@ -85,7 +85,7 @@ def test_all_mistakes_are_said_at_once_each_with_its_file_and_line(folder: Path)
     ("old", "new", "line", "words"),
     [
         ("to: sales@example.com", "template: x", 10, "needs `to`"),
-        ("channel: email", "channel: fax", 12, "'email' or 'webhook'"),
+        ("channel: email", "channel: fax", 12, "'email', 'webhook', 'slack'"),
         ("[save_lead,", "[Save-Lead,", 6, "'Save-Lead' is not a tool name"),
         ('"09:00-12:30"', '"9-12"', 8, "is not like 09:00-17:30"),
         ('"09:00-12:30"', '"25:00-26:00"', 8, "hour must be in 0..23"),

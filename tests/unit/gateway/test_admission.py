@@ -59,6 +59,7 @@ def test_an_address_has_so_many_sockets_at_once_and_others_have_theirs() -> None
     admission.enter(HERE, 0)
     admission.enter(HERE, 0)
     assert refusal(admission.enter, HERE, 0) == ("too_many_sockets", 5.0)
+    assert refusal(admission.check_token, HERE, "cap", FREE, 0, 0) == ("too_many_sockets", 5.0)
     admission.enter(THERE, 0)
     admission.leave(HERE)
     admission.enter(HERE, 0)

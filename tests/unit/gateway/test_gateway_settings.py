@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from parley_common.business import load
 from parley_common.errors import ConfigInvalid
 from parley_common.settings import ParleySettings, load_settings
 from parley_gateway.settings import (
@@ -110,3 +111,28 @@ def test_api_keys_that_cannot_be_used_are_refused_and_never_repeated(text: str) 
 def test_a_file_of_api_keys_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="GATEWAY_API_KEYS_FILE"):
         api_keys(GatewaySettings(api_keys_file=tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_good"),
+    [
+        ("https://www.example.com", True),
+        ("http://localhost:3000", True),
+        ("https://www.example.com/", False),
+        ("https://*.example.com", False),
+        ("www.example.com", False),
+        ("HTTPS://www.example.com", False),
+    ],
+)
+def test_a_business_names_its_sites_as_browsers_do(tmp_path: Path, origin: str, is_good: bool) -> None:
+    folder = tmp_path / "cap"
+    folder.mkdir()
+    (folder / "prompt.md").write_text("Be brief.")
+    (folder / "business.yaml").write_text(
+        f"name: cap\ntitle: Cap\nagent:\n  name: Cap\norigins:\n  - '{origin}'\n"
+    )
+    if is_good:
+        assert load(folder).config.origins == (origin,)
+        return
+    with pytest.raises(ConfigInvalid, match=r"business\.yaml:5: .*is not a site"):
+        load(folder)

@@ -276,7 +276,8 @@ async def test_a_job_that_takes_too_long_is_ended(tmp_path: Path) -> None:
                 launch("migrate tools", "import os; print(os.getpid(), flush=True)\n" + RUNS)
             )
 
-    assert not is_alive(int((tmp_path / "logs" / "migrate-tools.log").read_text().split()[0]))
+    pid = int((tmp_path / "logs" / "migrate-tools.log").read_text().split()[0])
+    await until(lambda: not is_alive(pid), why="the job to be gone")
 
 
 # -- a launcher that is killed --------------------------------------------------------------------

@@ -45,15 +45,19 @@ setup-test: setup $(VENV)/.test
 run: setup ## start everything here and print where to talk to Cap
 	@exec $(BIN)/parley up
 
-test: setup-test ## every test, on the strongest Kafka and PostgreSQL found here
-	@$(BIN)/python -m pytest
+# What needs no clock of its own runs side by side; what speaks, listens or fails for real has the machine to itself.
+SIDE_BY_SIDE := tests/unit tests/contract tests/replay tests/infra tests/scenarios tests/test_house.py tests/test_docs.py tests/test_telemetry_docs.py
 
-check: setup-test ## lint, types, import laws, unit tests: about a minute
+test: setup-test ## every test, on the strongest Kafka and PostgreSQL found here
+	@$(BIN)/python -m pytest -q -n 2 $(SIDE_BY_SIDE) tests/sessions
+	@$(BIN)/python -m pytest $(addprefix --ignore=,$(SIDE_BY_SIDE) tests/sessions)
+
+check: setup-test ## lint, types, import laws, unit tests: a few minutes
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest tests/unit tests/contract tests/replay tests/test_house.py
+	@$(BIN)/python -m pytest -q -n 2 $(SIDE_BY_SIDE)
 
 fmt: setup-test ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix-only .

@@ -7,7 +7,8 @@ from typing import Any
 
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
-from parley_session.core.state import Limits, SessionConfig, SessionState, ToolTarget, initial
+from parley_session.core.config import Limits, SessionConfig, ToolTarget
+from parley_session.core.state import SessionState, initial
 from parley_session.core.step import next_deadline_ms, step
 
 MS = 24

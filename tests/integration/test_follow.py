@@ -25,7 +25,9 @@ async def write(settings: KafkaSettings, *values: bytes) -> None:
 async def test_it_follows_from_now_on_or_from_the_beginning(bootstrap_servers: str) -> None:
     settings = KafkaSettings(bootstrap_servers=bootstrap_servers)
     await apply_topics(settings)
-    assert (await partitions_of(settings, ["parley.lead.events", "no.such.topic"])) == {"parley.lead.events": 24}
+    assert (await partitions_of(settings, ["parley.lead.events", "no.such.topic"])) == {
+        "parley.lead.events": 24
+    }
     await write(settings, b"follow-before")
     async with follow(settings) as records, asyncio.timeout(60):
         await write(settings, b"follow-1", b"follow-2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from fakes.session_service import FakeSessionService
 from harness.waiting import until
 from parley_common.contracts.audio_link import Open, Ready
 from parley_gateway.admission import AdmissionLimits
+from parley_gateway.web_files import WIDGET_MODULES
 from unit.gateway.world import running_gateway
 
 
@@ -27,6 +29,7 @@ async def test_a_token_opens_a_session_at_the_url_it_came_with() -> None:
         body = answer.json()
         assert answer.status_code == 200
         assert (body["expires_in_s"], body["url"]) == (60, world.audio_url)
+        assert body["facts_token"] is None, "nobody watches facts unless the process shows them"
         async with world.caller() as caller:
             await caller.say(Open(token=body["token"]))
             assert (await caller.expect(Ready)).session == body["session_id"]
@@ -136,15 +139,76 @@ async def test_businesses_are_listed_by_name() -> None:
         ]
 
 
-async def test_the_page_says_how_to_talk_and_runs_no_script() -> None:
+async def test_the_page_says_how_to_talk_and_may_load_nothing_but_its_own() -> None:
     async with FakeSessionService() as service, running_gateway(service) as world, world.http() as http:
         page = await http.get("/")
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert "parley talk --business cap" in page.text
-        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert page.headers["content-security-policy"] == (
+            "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; "
+            "connect-src 'self' ws:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
         assert page.headers["x-content-type-options"] == "nosniff"
-        style = await http.get("/page.css")
-        assert (style.status_code, style.headers["content-type"]) == (200, "text/css; charset=utf-8")
+        assert "microphone=(self)" in page.headers["permissions-policy"]
+        assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|style=", page.text), "nothing inline"
+        for link in re.findall(r'(?:href|src)="(/[^"]*)"', page.text):
+            assert (await http.get(link)).status_code == 200, link
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/page.css", "text/css; charset=utf-8"),
+        ("/page.js", "text/javascript; charset=utf-8"),
+        ("/favicon.svg", "image/svg+xml"),
+        *((f"/parley/{name}", "text/javascript; charset=utf-8") for name in WIDGET_MODULES),
+    ],
+)
+async def test_each_file_has_its_type_and_is_sent_again_only_when_it_changed(
+    path: str, content_type: str
+) -> None:
+    async with FakeSessionService() as service, running_gateway(service) as world, world.http() as http:
+        answer = await http.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, content_type)
+        assert answer.headers["cache-control"] == "no-cache"
+        again = await http.get(path, headers={"if-none-match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        other = await http.get(path, headers={"if-none-match": '"of-another-version"'})
+        assert other.content == answer.content
+        is_for_any_site = answer.headers.get("access-control-allow-origin") == "*"
+        assert is_for_any_site is path.startswith("/parley/")
+
+
+async def test_a_page_of_another_site_gets_no_token() -> None:
+    async with FakeSessionService() as service, running_gateway(service) as world, world.http() as http:
+        for origin in ("https://evil.example.com", "null", f"{world.http_url}.example.com"):
+            answer = await http.post("/v1/tokens", json={"business": "cap"}, headers={"origin": origin})
+            status, error = error_of(answer)
+            assert (status, error["code"]) == (403, "origin_not_allowed")
+            assert answer.headers["access-control-allow-origin"] == "*", "the page may read why"
+        own = await http.post("/v1/tokens", json={"business": "cap"}, headers={"origin": world.http_url})
+        assert own.status_code == 200
+
+
+async def test_a_page_of_an_allowed_site_gets_a_token_that_it_may_read_and_nothing_else() -> None:
+    site = "https://www.example.com"
+    async with (
+        FakeSessionService() as service,
+        running_gateway(service, allowed_origins=(site,)) as world,
+        world.http() as http,
+    ):
+        asked = {"origin": site, "access-control-request-method": "POST"}
+        ask = await http.options("/v1/tokens", headers=asked)
+        assert (ask.status_code, ask.headers["access-control-allow-headers"]) == (204, "content-type")
+        answer = await http.post("/v1/tokens", json={"business": "cap"}, headers={"origin": site})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+        foreign = await http.post(
+            "/v1/tokens", json={"business": "cap"}, headers={"origin": "https://www.example.org"}
+        )
+        assert foreign.status_code == 403
+        for path in ("/metrics", "/readyz", "/v1/businesses", "/"):
+            other = await http.get(path, headers={"origin": site})
+            assert "access-control-allow-origin" not in other.headers, path
 
 
 @pytest.mark.parametrize(
@@ -153,6 +217,10 @@ async def test_the_page_says_how_to_talk_and_runs_no_script() -> None:
         ("GET", "/nothing", 404, "not_found"),
         ("GET", "/page.css/../../settings.py", 404, "not_found"),
         ("GET", "/%2e%2e/settings.py", 404, "not_found"),
+        ("GET", "/parley/", 404, "not_found"),
+        ("GET", "/parley/../index.html", 404, "not_found"),
+        ("GET", "/parley/%2e%2e/page.js", 404, "not_found"),
+        ("GET", "/v1/sessions/any/facts", 404, "not_found"),
         ("GET", "/v1/tokens", 405, "method_not_allowed"),
         ("DELETE", "/v1/businesses", 405, "method_not_allowed"),
         ("GET", "/v1/audio", 404, "not_found"),
@@ -178,7 +246,6 @@ async def test_metrics_tell_of_sessions_refusals_and_frames() -> None:
         assert 'parley_gateway_opens_refused_total{code="token_invalid"}' in text
         for name in (
             "link_open_ms_bucket",
-            "event_loop_lag_ms_bucket",
             "slow_clients_total",
             "stale_frames_total",
         ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fakes.session_service import FakeSessionService
@@ -19,7 +21,7 @@ from parley_common.contracts.audio_link import (
 from parley_common.contracts.audio_link import (
     Caller as FarEnd,
 )
-from parley_gateway.admission import AdmissionLimits
+from parley_gateway.admission import AdmissionLimits, BusinessLimits
 from parley_gateway.clients.relay import Relay
 from parley_gateway.tokens import Tokens
 from unit.gateway.world import KEY, Caller, World, running_gateway
@@ -56,6 +58,20 @@ async def test_the_replica_is_told_who_comes_and_the_client_that_its_session_run
         assert ready.session == grant.session_id
         resume = world.gateway.tokens.verify_resume(ready.resume, world.gateway.clock.now())
         assert (resume.session_id, resume.replica, resume.fence) == (grant.session_id, service.url, 1)
+
+
+@pytest.mark.parametrize(
+    "nonsense", [None, "dana@example.com", f"{TRACEPARENT}-and-more", "00-" + "x" * 5_000]
+)
+async def test_a_context_that_is_none_is_not_passed_on_and_the_session_gets_its_own(
+    nonsense: str | None,
+) -> None:
+    async with FakeSessionService() as service, running_gateway(service) as world, world.caller() as caller:
+        await caller.say(Open(token=world.token(), traceparent=nonsense))
+        await caller.expect(Ready)
+        own = (await service.attached()).attach.traceparent
+        assert own is not None
+        assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", own)
 
 
 async def test_a_token_for_text_never_opens_a_voice_session() -> None:
@@ -107,10 +123,11 @@ async def test_a_business_that_is_gone_is_unknown() -> None:
         assert await refusal_of(world, Open(token=world.token("elm"))) == ("unknown_business", 1008)
 
 
-async def test_a_resume_is_unknown_here_and_a_forged_one_is_invalid() -> None:
+async def test_a_session_that_is_over_cannot_be_resumed_nor_can_anything_with_a_forged_token() -> None:
     async with FakeSessionService() as service, running_gateway(service) as world:
         async with world.session() as (caller, _):
             resume = caller.messages[0].resume  # type: ignore[union-attr]
+        await until(lambda: not world.gateway.sessions, why="the session to end")
         assert await refusal_of(world, Open(resume=resume)) == ("resume_unknown", 1008)
         assert await refusal_of(world, Open(resume="forged")) == ("token_invalid", 1008)
         assert await refusal_of(world, Open(resume=world.token())) == ("token_invalid", 1008)
@@ -161,19 +178,65 @@ async def test_a_full_gateway_says_when_to_come_back_and_dials_nobody() -> None:
         world.session(),
         world.caller() as second,
     ):
+        await second.say(Open(token=world.token()))
         error = await second.expect(Error)
         assert (error.code, error.retry_after_s, await second.closed()) == ("full", 5.0, 1013)
         assert service.attach_count == 1
 
 
-async def test_a_socket_that_opens_nothing_takes_a_place_only_while_it_is_there() -> None:
+async def test_a_socket_that_opens_nothing_takes_no_session_s_place_and_is_forgotten() -> None:
     limits = AdmissionLimits(sessions_max=1, address_opens_per_minute=0)
-    async with FakeSessionService() as service, running_gateway(service, limits=limits) as world:
-        async with world.caller() as idle:
-            await idle.closed()
-        await until(lambda: world.gateway.admission.sockets_count == 0, why="the place to be free")
+    async with (
+        FakeSessionService() as service,
+        running_gateway(service, limits=limits) as world,
+        world.caller() as idle,
+        world.session(),
+    ):
+        assert await idle.refused() == ("open_timeout", 4408)
+        await until(lambda: world.gateway.admission.sockets_count == 1, why="the socket to be forgotten")
+
+
+async def test_a_business_that_is_full_is_refused_before_any_replica_is_dialled() -> None:
+    full = {"cap": BusinessLimits(sessions_max=1)}
+    async with (
+        FakeSessionService() as service,
+        running_gateway(service, business_limits=full) as world,
+        world.session(),
+        world.http() as http,
+    ):
+        assert await refusal_of(world, Open(token=world.token())) == ("business_full", 1013)
+        answer = await http.post("/v1/tokens", json={"business": "cap"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+        assert answer.json()["error"]["code"] == "business_full"
+        async with world.caller() as caller:
+            await caller.say(Open(token=world.token("oak")))
+            await caller.expect(Ready)
+        assert service.attach_count == 2
+
+
+async def test_what_replicas_tell_fills_a_business_too() -> None:
+    limits = {"cap": BusinessLimits(sessions_max=3)}
+    told = {"cap": 3}
+    async with (
+        FakeSessionService() as service,
+        running_gateway(service, business_limits=limits, told=lambda name: told.get(name, 0)) as world,
+    ):
+        assert await refusal_of(world, Open(token=world.token())) == ("business_full", 1013)
+        assert service.attach_count == 0
+        told["cap"] = 2
         async with world.session():
-            assert world.gateway.admission.sockets_count == 1
+            pass
+
+
+async def test_an_address_with_too_many_sockets_is_refused() -> None:
+    limits = AdmissionLimits(sessions_max=9, address_opens_per_minute=0, address_sockets_max=1)
+    async with (
+        FakeSessionService() as service,
+        running_gateway(service, limits=limits) as world,
+        world.session(),
+        world.caller() as second,
+    ):
+        assert await second.refused() == ("too_many_sockets", 1013)
 
 
 async def test_an_address_that_opens_too_often_is_refused_for_a_while() -> None:
@@ -190,8 +253,7 @@ async def test_an_address_that_opens_too_often_is_refused_for_a_while() -> None:
 async def test_a_draining_gateway_opens_nothing_more() -> None:
     async with FakeSessionService() as service, running_gateway(service) as world:
         world.gateway.admission.draining = True
-        async with world.caller() as caller:
-            assert await caller.refused() == ("draining", 1013)
+        assert await refusal_of(world, Open(token=world.token())) == ("draining", 1013)
 
 
 async def test_without_a_session_service_the_answer_is_service_unavailable() -> None:

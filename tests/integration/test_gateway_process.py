@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -16,6 +19,12 @@ from harness.otlp import OtlpCollector
 from harness.processes import Proc, Processes
 from harness.waiting import until
 from parley_common.contracts.audio_link import SUBPROTOCOL, Error, Notice, Open, Ready
+from parley_common.contracts.operations import UsageReport
+from parley_common.contracts.record import Record, to_json
+from parley_common.contracts.topics import USAGE
+from parley_common.kafka import Publisher
+from parley_common.settings import KafkaSettings
+from parley_common.topic_admin import apply_topics
 from unit.gateway.world import Caller
 
 GATEWAY = [sys.executable, "-m", "parley_gateway.app"]
@@ -125,6 +134,74 @@ async def test_sigterm_asks_clients_to_move_and_ends_within_the_grace(start: Sta
         assert await proc.wait_exit(5) == 0
 
 
+async def test_a_limited_business_is_served_without_kafka_and_held_to_its_limit(
+    start: Start, port: Callable[[], int], businesses: Path
+) -> None:
+    (businesses / "cap" / "business.yaml").write_text(f"{BUSINESS}limits:\n  sessions_max: 1\n")
+    async with FakeSessionService() as service:
+        proc, url = start(service.url, KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{port()}")
+        await proc.wait_ready(f"{url}/readyz")
+        (token, audio_url), (second, _) = await token_of(url), await token_of(url)
+        async with dial(audio_url) as socket:
+            caller = Caller(socket)
+            await caller.say(Open(token=token))
+            await caller.expect(Ready)
+            async with dial(audio_url) as other:
+                refused = Caller(other)
+                await refused.say(Open(token=second))
+                assert await refused.refused() == ("business_full", 1013)
+        assert await proc.terminate() == 0
+
+
+async def test_what_session_replicas_tell_on_kafka_fills_a_business(
+    start: Start, businesses: Path, bootstrap_servers: str
+) -> None:
+    name = f"cap-{uuid.uuid4().hex[:8]}"
+    (businesses / name).mkdir()
+    (businesses / name / "prompt.md").write_text("You are Cap. Be brief.")
+    text = BUSINESS.replace("name: cap", f"name: {name}")
+    (businesses / name / "business.yaml").write_text(f"{text}limits:\n  sessions_max: 7\n")
+    settings = KafkaSettings(bootstrap_servers=bootstrap_servers)
+    await apply_topics(settings)
+    writer = Publisher(settings, client_id="test")
+    await writer.start()
+    statuses: list[int] = []
+
+    async def refused() -> bool:
+        now = datetime.now(UTC)
+        report = UsageReport(replica="session-7", business=name, at=now, sessions=7, day=now.date())
+        await writer.publish(Record(USAGE.name, report.key.encode(), to_json(report), ()))
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.post(f"{url}/v1/tokens", json={"business": name})
+        statuses.append(answer.status_code)
+        return answer.status_code == 429
+
+    async with FakeSessionService() as service:
+        proc, url = start(service.url, KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers)
+        await proc.wait_ready(f"{url}/readyz")
+        await until(refused, 20, "the gateway to hear of what runs elsewhere")
+        assert set(statuses) <= {200, 429}
+        assert await proc.terminate() == 0
+    await writer.aclose()
+
+
+async def test_in_production_a_token_needs_a_key_or_an_allowed_site(start: Start) -> None:
+    async with FakeSessionService() as service:
+        proc, url = start(
+            service.url,
+            PARLEY_ENVIRONMENT="production",
+            PARLEY_INTERNAL_TOKEN="between-our-services",
+            GATEWAY_TOKEN_KEYS="june:0123456789abcdef0123456789abcdef",
+            GATEWAY_API_KEYS=f"cap:crm:{hashlib.sha256(b'a key').hexdigest()}",
+        )
+        await proc.wait_ready(f"{url}/readyz")
+        async with httpx.AsyncClient(trust_env=False) as http:
+            for headers, status in (({}, 401), ({"authorization": "Bearer a key"}, 200)):
+                answer = await http.post(f"{url}/v1/tokens", json={"business": "cap"}, headers=headers)
+                assert answer.status_code == status
+        assert await proc.terminate() == 0
+
+
 async def test_a_taken_port_ends_it_with_one_line_that_names_the_setting(start: Start) -> None:
     async with FakeSessionService() as service:
         proc, _ = start(service.url, GATEWAY_PORT=str(service.port))
@@ -138,6 +215,7 @@ async def test_a_taken_port_ends_it_with_one_line_that_names_the_setting(start: 
         ("GATEWAY_TOKEN_KEYS", "name:short"),
         ("GATEWAY_SESSION_SERVICES", "http://localhost"),
         ("GATEWAY_SESSIONS_MAX", "none"),
+        ("GATEWAY_API_KEYS", "cap:crm:plain"),
         ("GATEWAY_SESSION_MAX", "3"),
         ("PARLEY_BUSINESSES_DIR", "/nowhere"),
     ],

@@ -42,6 +42,7 @@ from parley_common.contracts.audio_link import (
     pack_downlink,
     pack_uplink,
 )
+from parley_gateway.clients.client_writer import ClientWriter
 from parley_gateway.clients.relay import Relay
 from parley_gateway.metrics import STALE, UPLINK_DROPPED, UPLINK_JUMPS
 from unit.gateway.world import Caller, World, running_gateway
@@ -51,8 +52,13 @@ BIG = bytes(FRAME_MAX_BYTES - 12)
 
 
 def only_session(world: World) -> Relay:
-    (relay,) = world.gateway.sessions
+    (relay,) = world.gateway.sessions.values()
     return relay
+
+
+def writer_of(relay: Relay) -> ClientWriter:
+    assert relay._seat is not None
+    return relay._seat.writer
 
 
 async def test_audio_passes_both_ways_byte_for_byte_and_in_order() -> None:
@@ -187,7 +193,7 @@ async def test_a_message_in_fragments_is_put_together() -> None:
 
 async def stalled(world: World, caller: Caller, link: FakeLink, epoch: int) -> int:
     """Send audio that the caller does not read until some waits in the gateway; return how many frames."""
-    queue = only_session(world)._writer.queue
+    queue = writer_of(only_session(world)).queue
     caller.socket.transport.pause_reading()
     for number in range(1, 1_000):
         await link.send_raw(pack_downlink(epoch, 1, number, BIG))
@@ -218,7 +224,7 @@ async def test_a_flush_overtakes_the_audio_it_outdates_and_later_stale_audio_is_
         await link.send_raw(pack_downlink(65_536, 1, 0, bytes(960)))
         fresh = pack_downlink(65_537, 2, 0, bytes(960))
         await link.send_raw(fresh)
-        await until(lambda: relay._writer.queue.stale_count >= 4, why="stale audio to be dropped")
+        await until(lambda: writer_of(relay).queue.stale_count >= 4, why="stale audio to be dropped")
         caller.socket.transport.resume_reading()
         while not caller.frames or caller.frames[-1] != fresh:
             await caller.next()

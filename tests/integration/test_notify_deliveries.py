@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select, text
 
 from parley_common.business import Business
 from parley_common.clock import ManualClock
@@ -23,7 +23,7 @@ from parley_common.db import Database
 from parley_common.errors import InvalidRecord
 from parley_common.outbox import Outbox
 from parley_notify.app import MIGRATIONS
-from parley_notify.deliveries import Deliveries
+from parley_notify.deliveries import Deliveries, _due
 from parley_notify.delivery import Delivery
 from parley_notify.intake import Intake
 from parley_notify.policy import Finish, Retry
@@ -415,3 +415,54 @@ async def test_a_replay_after_pruning_is_still_a_repeat_while_its_topic_could_ho
     await world.deliveries.prune(world.clock.now(), kept_days=30)
     await world.take(captured(), "f-1")
     assert len(world.woken) == 1
+
+
+async def test_what_waits_for_a_host_that_rests_is_not_read_to_find_what_is_due_elsewhere(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """Two days of leads may wait for one CRM: the claims of all other routes must not pay for them."""
+    world = await make_world(postgres_url, tmp_path / "businesses", *ROUTES)
+    await world.take(captured())
+    waiting = 2_000
+    async with world.database.begin() as db:
+        (row,) = (await db.execute(select(table).where(table.c.route == "crm"))).mappings().all()
+        copies = [
+            {
+                **row,
+                "delivery_id": f"d-{n:05}",
+                "subject_id": f"lead-{n}",
+                "created_at": AT - timedelta(days=1),
+            }
+            for n in range(waiting)
+        ]
+        await db.execute(insert(table), copies)
+    async with world.database.engine.connect() as connection:
+        await connection.execute(text("ANALYZE deliveries"))
+        asked = _due(world.clock.now(), ["crm.example.com"], ()).compile(
+            dialect=world.database.engine.dialect, compile_kwargs={"render_postcompile": True}
+        )
+        values = tuple(asked.params[name] for name in asked.positiontup)
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {asked}"
+        plan = (await connection.exec_driver_sql(explain, values)).scalar_one()
+    assert _rows_read(plan if isinstance(plan, list) else json.loads(plan)) < waiting / 10
+    claimed = await world.claim(skip_hosts=["crm.example.com"])
+    assert claimed is not None
+    assert claimed.route == "sales"
+    await world.database.aclose()
+
+
+def _rows_read(node: Any) -> int:
+    """Return how many rows the scans of a plan touched, those they threw away too."""
+    if isinstance(node, list):
+        return sum(map(_rows_read, node))
+    if not isinstance(node, dict):
+        return 0
+    loops = node.get("Actual Loops", 1)
+    own = (
+        (node.get("Actual Rows", 0) + node.get("Rows Removed by Filter", 0)) * loops
+        if "Scan" in str(node.get("Node Type"))
+        else 0
+    )
+    return int(own) + sum(
+        map(_rows_read, (value for value in node.values() if isinstance(value, (list, dict))))
+    )

@@ -12,6 +12,9 @@ import httpx
 import pytest
 from sqlalchemy.engine import make_url
 
+from fakes.hubspot import FakeHubSpot
+from fakes.salesforce import LOGIN, FakeSalesforce
+from fakes.slack import FakeSlack
 from fakes.smtp import FakeSmtp
 from harness.fault_proxy import FaultProxy
 from harness.maildir import Mail, mails
@@ -128,6 +131,7 @@ async def service(
         "NOTIFY_CONSUMER_GROUP": unique("notify"),
         "NOTIFY_WEBHOOK_URL": webhooks.url,
         "NOTIFY_ATTEMPT_DEADLINE_S": "5",
+        "NOTIFY_CIRCUIT_WAIT_MAX_S": "0.5",
         "NOTIFY_RETRY_FIRST_S": "0.1",
         "NOTIFY_RETRY_WAIT_MAX_S": "0.5",
         "NOTIFY_POLL_MS": "50",
@@ -253,6 +257,10 @@ async def test_a_service_that_starts_first_waits_for_its_tables_and_says_so(serv
     await proc.wait_ready(f"{service.url}/healthz")
     await until(service.readiness, READY_S, "the reason why it waits")
     assert "parley migrate" in (await service.readiness())["database"]
+    async with httpx.AsyncClient(trust_env=False) as client:
+        document = (await client.get(f"{service.url}/asyncapi.json")).json()
+    assert document["asyncapi"] == "3.0.0"
+    assert LEAD_EVENTS.name in document["channels"]
     await service.migrate()
     await proc.wait_ready(f"{service.url}/readyz", READY_S)
 
@@ -306,10 +314,14 @@ async def test_one_trace_leads_from_the_fact_to_the_receiver(
     await service.publish(captured(lead, business=service.business), traceparent=TRACEPARENT)
     trace_id, parent_id = TRACEPARENT.split("-")[1:3]
     await service.delivery_facts(lead, 2)
-    await until(lambda: len(otlp.spans(trace_id=trace_id)) >= 3, TOLD_S, "spans to be exported")
+    deliveries = ("deliver email", "deliver webhook")
+    for name in deliveries:
+        await until(lambda name=name: otlp.spans(name, trace_id=trace_id), TOLD_S, f"{name} to be exported")
     spans = {span.name: span for span in otlp.spans(trace_id=trace_id)}
-    for name in ("deliver email", "deliver webhook"):
-        assert spans[name].parent_id == parent_id
+    taken_in = spans[f"process {LEAD_EVENTS.name}"]
+    assert taken_in.parent_id == parent_id
+    for name in deliveries:
+        assert spans[name].parent_id == taken_in.span_id
         assert not spans[name].is_error
     assert spans["deliver webhook"].attributes["server.address"] == f"127.0.0.1:{webhooks.port}"
     sent = webhooks.requests[0].headers["traceparent"]
@@ -331,6 +343,41 @@ async def test_email_goes_by_smtp_when_a_server_is_set(service: Service) -> None
         await until(lambda: server.taken, TOLD_S, "the e-mail")
     assert server.taken[0].recipients == ("sales@example.com",)
     assert service.mails() == []
+
+
+async def test_slack_hubspot_and_salesforce_are_told_by_the_process_as_it_is_set_up(service: Service) -> None:
+    await service.migrate()
+    name = f"{service.business[:20]}-crm"
+    fields = {"score": "lead_score"}
+    business(
+        service.folder / "businesses",
+        route("desk", "lead.qualified", channel="slack", to="desk"),
+        route("hub", "lead.qualified", channel="hubspot", fields=fields),
+        route("force", "lead.qualified", channel="salesforce"),
+        name=name,
+    )
+    with FakeSlack() as slack, FakeHubSpot() as hubspot, FakeSalesforce() as org:
+        hubspot.lose_answer_to("POST /crm/v3/objects/notes")
+        org.fail_next(503, "SERVER_UNAVAILABLE")
+        proc = await service.ready(
+            NOTIFY_SLACK_HOOKS=json.dumps({"desk": slack.url}),
+            NOTIFY_HUBSPOT_TOKEN=hubspot.token,
+            NOTIFY_HUBSPOT_URL=hubspot.url,
+            NOTIFY_SALESFORCE_URL=org.url,
+            NOTIFY_SALESFORCE_CLIENT_ID=LOGIN[0],
+            NOTIFY_SALESFORCE_CLIENT_SECRET=LOGIN[1],
+        )
+        lead = new_id()
+        await service.publish(qualified(lead, business=name))
+        facts = await service.delivery_facts(lead, 3)
+    assert {(fact["route"], fact["type"]) for fact in facts} == {
+        (each, "parley.delivery.delivered.v1") for each in ("desk", "hub", "force")
+    }
+    assert len(slack.taken) == 1
+    assert [contact.properties["lead_score"] for contact in hubspot.contacts.values()] == [86]
+    assert (len(hubspot.notes), len(org.leads), len(org.tasks)) == (1, 1, 1)
+    secrets = (FakeSlack.PATH, hubspot.token, LOGIN[1])
+    assert not [word for word in ("Dana", "dana.reyes", *secrets) if word in proc.log()]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The notify service as a process: reads settings, connects, runs everything in one tree of tasks, stops in order.
 
-`parley-notify` runs it; `parley-notify migrate` brings its database up to date and exits.
+`parley-notify` runs it; `parley-notify migrate` brings its database up to date and exits; `parley-notify preview` and
+`parley-notify check` are preview.py's.
 """
 
 from __future__ import annotations
@@ -12,32 +13,40 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from parley_common import business
 from parley_common.business import Business
 from parley_common.clock import Clock, SystemClock
+from parley_common.contracts.asyncapi import asyncapi_document
 from parley_common.db import Database
 from parley_common.errors import DependencyUnavailable
 from parley_common.ids import new_id
 from parley_common.kafka import Publisher, connect
 from parley_common.outbox import Outbox, Relay
 from parley_common.service import Readiness, exit_on_config, http_app, run_service, serve_http
-from parley_common.settling import FactConsumer
+from parley_common.settling import FactConsumer, RetryBudget
 from parley_common.telemetry import configure_logs
-from parley_notify import routes
+from parley_notify import preview, routes
 from parley_notify.channels.email import EmailChannel, PostOffice
+from parley_notify.channels.guarded_http import WebhookRules
+from parley_notify.channels.hubspot import HubSpotChannel
 from parley_notify.channels.maildir import MaildirOffice
 from parley_notify.channels.outcome import Channel
+from parley_notify.channels.salesforce import SalesforceChannel
+from parley_notify.channels.slack import SlackChannel
 from parley_notify.channels.smtp import SmtpOffice, SmtpServer
-from parley_notify.channels.webhook import WebhookChannel, WebhookRules
+from parley_notify.channels.webhook import WebhookChannel
+from parley_notify.dead_letters import DeadLetters
 from parley_notify.deliveries import Deliveries
 from parley_notify.dispatcher import Dispatcher, Limits
+from parley_notify.docket import Docket
 from parley_notify.intake import HEARD, TOPICS, Intake
 from parley_notify.letters import TEMPLATES, Letters
+from parley_notify.operators import Desk, add_operators
 from parley_notify.pace import Pace
-from parley_notify.routes import Defaults
 from parley_notify.settings import NotifySettings, load, parse_sender
 from parley_notify.tables import outbox as outbox_tables
 from parley_notify.watch import Watch
@@ -49,9 +58,12 @@ log = structlog.get_logger(SERVICE)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the service, or with ``migrate`` its migrations; exits with the process's code."""
+    """Run the service, or what the first argument names; exits with the process's code."""
+    asked = list(sys.argv[1:] if argv is None else argv)
+    if asked[:1] in (["preview"], ["check"]):
+        sys.exit(preview.main(asked))
     settings: NotifySettings = exit_on_config(SERVICE, load)
-    if list(sys.argv[1:] if argv is None else argv)[:1] == ["migrate"]:
+    if asked[:1] == ["migrate"]:
         sys.exit(_migrate(settings))
     businesses: dict[str, Business] = exit_on_config(SERVICE, partial(_businesses, settings))
     instance = f"{SERVICE}-{new_id()[-8:]}"
@@ -61,14 +73,26 @@ def main(argv: Sequence[str] | None = None) -> None:
 async def serve(settings: NotifySettings, businesses: dict[str, Business], stop: asyncio.Event) -> None:
     """Serve until ``stop``: HTTP answers from the start, the rest follows as its dependencies come up."""
     readiness = Readiness("database", "kafka", "facts")
+    desk = Desk()
     async with asyncio.TaskGroup() as group:
         app = http_app(SERVICE, readiness)
+        app.get("/asyncapi.json")(contracts)
+        add_operators(app, desk, settings.parley.internal_token.get_secret_value(), SystemClock())
         group.create_task(serve_http(app, settings.host, settings.port, stop, setting="NOTIFY_PORT"))
-        group.create_task(_work(settings, businesses, readiness, stop))
+        group.create_task(_work(settings, businesses, readiness, desk, stop))
+
+
+async def contracts() -> dict[str, Any]:
+    """Return the AsyncAPI document of every topic, without the examples, which stand in docs/."""
+    return asyncapi_document({})
 
 
 async def _work(
-    settings: NotifySettings, businesses: dict[str, Business], readiness: Readiness, stop: asyncio.Event
+    settings: NotifySettings,
+    businesses: dict[str, Business],
+    readiness: Readiness,
+    desk: Desk,
+    stop: asyncio.Event,
 ) -> None:
     clock = SystemClock()
     async with AsyncExitStack() as closing:
@@ -86,6 +110,7 @@ async def _work(
         )
         if not await watch.wait_until_migrated(stop):
             return
+        desk.docket = Docket(database, deliveries)
         publisher = Publisher(settings.kafka, client_id=SERVICE)
         closing.push_async_callback(publisher.aclose)
         if not await connect(
@@ -93,9 +118,10 @@ async def _work(
         ):
             return
         readiness.set("kafka", True)
+        desk.letters = DeadLetters(settings.kafka, publisher, database, deliveries)
         dispatcher = _dispatcher(settings, deliveries, channels, clock)
         intake = Intake(
-            database, deliveries, businesses, _defaults(settings), clock=clock, wake=dispatcher.wake
+            database, deliveries, businesses, settings.defaults, clock=clock, wake=dispatcher.wake
         )
         consumer = FactConsumer(
             settings.kafka,
@@ -104,6 +130,7 @@ async def _work(
             group=settings.consumer_group,
             handler=intake.take,
             on_ready=partial(readiness.set, "facts"),
+            budget=RetryBudget(retry_ms=round(settings.handler_retry_s * 1_000)),
         )
         relay = Relay(database, outbox_tables, publisher.publish, name=SERVICE)
         outbox.on_commit(relay.wake)
@@ -127,17 +154,30 @@ async def _run(
 def _channels(
     settings: NotifySettings, businesses: dict[str, Business], clock: Clock, closing: AsyncExitStack
 ) -> dict[str, Channel]:
-    webhook = WebhookChannel(
-        settings.signing_key,
-        WebhookRules(https_only=settings.is_production, allow_private=settings.private_webhooks_allowed),
-        clock=clock,
-        deadline_s=settings.attempt_deadline_s,
-    )
-    closing.push_async_callback(webhook.aclose)
+    """Open every channel that is set up; routes on others are inactive, so nothing is planned for them."""
+    rules = WebhookRules(https_only=settings.is_production, allow_private=settings.private_webhooks_allowed)
+    letters = Letters(businesses)
+    shared: Any = {"clock": clock, "deadline_s": settings.attempt_deadline_s}
+    webhook = WebhookChannel(settings.signing_key, rules, **shared)
+    slack = SlackChannel(letters, settings.slack_hooks, rules, **shared)
     email = EmailChannel(
-        Letters(businesses), _post_office(settings), sender=parse_sender(settings.smtp_from), clock=clock
+        letters, _post_office(settings), sender=parse_sender(settings.smtp_from), clock=clock
     )
-    return {"email": email, "webhook": webhook}
+    channels: dict[str, Channel] = {"email": email, "webhook": webhook, "slack": slack}
+    open_ones: list[WebhookChannel | SlackChannel | HubSpotChannel | SalesforceChannel] = [webhook, slack]
+    if settings.hubspot_token is not None:
+        hubspot = HubSpotChannel(
+            letters, businesses, settings.hubspot_token, url=settings.hubspot_url, **shared
+        )
+        channels["hubspot"] = hubspot
+        open_ones.append(hubspot)
+    if settings.salesforce is not None:
+        salesforce = SalesforceChannel(letters, businesses, settings.salesforce, **shared)
+        channels["salesforce"] = salesforce
+        open_ones.append(salesforce)
+    for channel in open_ones:
+        closing.push_async_callback(channel.aclose)
+    return channels
 
 
 def _post_office(settings: NotifySettings) -> PostOffice:
@@ -164,7 +204,9 @@ def _dispatcher(
         channels,
         policy=settings.retry_policy,
         pace=Pace(
-            rate_per_s=settings.destination_rate_per_s, in_flight_max=settings.destination_in_flight_max
+            rate_per_s=settings.destination_rate_per_s,
+            in_flight_max=settings.destination_in_flight_max,
+            circuit=settings.circuit,
         ),
         limits=Limits(
             in_flight_max=settings.in_flight_max,
@@ -177,17 +219,14 @@ def _dispatcher(
     )
 
 
-def _defaults(settings: NotifySettings) -> Defaults:
-    return Defaults(webhook_url=settings.webhook_url)
-
-
 def _businesses(settings: NotifySettings) -> dict[str, Business]:
     """Read every business and check its routes; what will stay silent is said once, here."""
     configure_logs(settings.parley, SERVICE)
     found = business.load_all(settings.parley.businesses_dir)
     routes.check(found.values(), templates=TEMPLATES, https_only=settings.is_production)
-    for name, route in routes.inactive(found.values(), _defaults(settings)):
-        log.warning("route.inactive", business=name, route=route, remedy="set NOTIFY_WEBHOOK_URL")
+    for name, silent in routes.inactive(found.values(), settings.defaults):
+        remedy = routes.REMEDIES[silent.channel]
+        log.warning("route.inactive", business=name, route=silent.name, channel=silent.channel, remedy=remedy)
     for name, route, fact in routes.unheard(found.values(), HEARD):
         log.warning("route.unheard", business=name, route=route, fact=fact)
     return found

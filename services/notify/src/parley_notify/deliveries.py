@@ -16,14 +16,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     CursorResult,
+    FromClause,
     Row,
     and_,
     delete,
     exists,
     func,
     inspect,
+    literal_column,
     or_,
     select,
     true,
@@ -46,6 +49,8 @@ from parley_notify.tables import CANCELLED, DELIVERED, PENDING, erased_subjects,
 from parley_notify.tables import deliveries as table
 
 ERASED = "subject_erased"
+CLAIM_TRIES = 3
+"""Another replica may lock what we found between finding and locking."""
 _COLUMNS = tuple(name for name in Delivery.__dataclass_fields__ if name != "retaken")
 
 FINISHED = Counter("parley_deliveries", "Deliveries finished, by how", ["channel", "outcome"])
@@ -80,17 +85,25 @@ class Deliveries:
             skip_hosts: destinations that are not to be bothered now.
             skip_ids: what this process holds already, even if the lease ran out meanwhile.
         """
-        async with self._database.begin() as db:
-            found = (await db.execute(_due(now, skip_hosts, skip_ids))).one_or_none()
-            if found is None:
-                return None
-            lease = {
-                "attempts": found.attempts + 1,
-                "lease_until": now + timedelta(seconds=lease_s),
-                "next_at": now,
-            }
-            await db.execute(update(table).where(table.c.delivery_id == found.delivery_id).values(lease))
-        return _delivery(found, attempts=found.attempts + 1, retaken=found.lease_until is not None)
+        for _ in range(CLAIM_TRIES):
+            async with self._database.begin() as db:
+                due = (await db.execute(_due(now, skip_hosts, skip_ids))).scalars().all()
+                ids = [delivery_id for delivery_id in due if delivery_id is not None]
+                if not ids:
+                    return None
+                found = (await db.execute(_first_free(now, ids))).one_or_none()
+                if found is not None:
+                    return await self._lease(db, found, now, lease_s)
+        return None  # other replicas are faster; the next look is not far
+
+    async def _lease(self, db: AsyncSession, found: Row[Any], now: datetime, lease_s: float) -> Delivery:
+        lease = {
+            "attempts": found.attempts + 1,
+            "lease_until": now + timedelta(seconds=lease_s),
+            "next_at": now,
+        }
+        await db.execute(update(table).where(table.c.delivery_id == found.delivery_id).values(lease))
+        return delivery_of(found, attempts=found.attempts + 1, retaken=found.lease_until is not None)
 
     async def settle(self, delivery: Delivery, verdict: Verdict, now: datetime) -> bool:
         """Write what became of an attempt, with its fact. False: the claim was overtaken or cancelled.
@@ -108,7 +121,7 @@ class Deliveries:
                 return False
             await self._reschedule_lane(db, delivery, verdict.at if isinstance(verdict, Retry) else now)
             if isinstance(verdict, Finish):
-                await self._tell(db, delivery, verdict.state, verdict.cause, now)
+                await self.tell(db, delivery, verdict.state, verdict.cause, now)
         if isinstance(verdict, Finish):
             FINISHED.labels(delivery.channel, verdict.state).inc()
         return True
@@ -140,13 +153,13 @@ class Deliveries:
             .order_by(table.c.business, table.c.route, table.c.seq, table.c.delivery_id)
             .with_for_update()
         )
-        cancelled = [_delivery(row) for row in (await db.execute(unfinished)).all()]
+        cancelled = [delivery_of(row) for row in (await db.execute(unfinished)).all()]
         over = {"state": CANCELLED, "cause": ERASED, "finished_at": now, "lease_until": None}
         ids = [delivery.delivery_id for delivery in cancelled]
         await db.execute(update(table).where(table.c.delivery_id.in_(ids)).values(over))
         await db.execute(update(table).where(about).values(payload=None))
         for delivery in cancelled:
-            await self._tell(db, delivery, CANCELLED, ERASED, now)
+            await self.tell(db, delivery, CANCELLED, ERASED, now)
         return cancelled
 
     async def is_erased(self, db: AsyncSession, subject_id: str) -> bool:
@@ -154,11 +167,13 @@ class Deliveries:
         known = select(erased_subjects).where(erased_subjects.c.subject_hash == _hash(subject_id))
         return (await db.execute(known)).first() is not None
 
-    async def _tell(
+    async def tell(
         self, db: AsyncSession, delivery: Delivery, state: str, cause: str | None, now: datetime
     ) -> None:
+        """Write the fact of a delivery's end, in the caller's unit of work."""
         seq = await self._outbox.next_seq(db, delivery.subject_id)
-        fact_id = derived_id(delivery.delivery_id, f"{state}/{delivery.attempts}")
+        anew = f"/{delivery.retried_at.isoformat()}" if delivery.retried_at else ""
+        fact_id = derived_id(delivery.delivery_id, f"{state}/{delivery.attempts}{anew}")
         await self._outbox.add(db, _fact(delivery, state, cause, seq, now), seq=seq, now=now, fact_id=fact_id)
 
     async def backlog(self, now: datetime) -> Mapping[str, tuple[int, float]]:
@@ -188,30 +203,78 @@ class Deliveries:
 
 
 def _due(now: datetime, skip_hosts: Collection[str], skip_ids: Collection[str]) -> Any:
-    earlier = table.alias("earlier")
-    blocked = exists().where(
-        earlier.c.subject_id == table.c.subject_id,
-        earlier.c.business == table.c.business,
-        earlier.c.route == table.c.route,
-        earlier.c.state == PENDING,
-        or_(
-            earlier.c.seq < table.c.seq,
-            and_(earlier.c.seq == table.c.seq, earlier.c.delivery_id < table.c.delivery_id),
-        ),
+    """Select, for each host that may be bothered, the id of the delivery that has been due longest; null for none.
+
+    Host by host, so that what waits for one that is down, however much it is, costs the others nothing: a query over
+    all that is due would read past the whole of its backlog at every claim.
+    """
+    hosts = _hosts()
+    due = table.alias("due")
+    longest = (
+        select(due.c.delivery_id)
+        .where(
+            due.c.host == hosts.c.host,
+            _is_due(due, now),
+            _none_of(due.c.delivery_id, skip_ids),
+            ~_blocked(due),
+        )
+        .order_by(due.c.next_at, due.c.delivery_id)
+        .limit(1)
+        .correlate(hosts)
+        .scalar_subquery()
     )
     return (
+        select(longest)
+        .select_from(hosts)
+        .where(hosts.c.host.is_not(None), _none_of(hosts.c.host, skip_hosts))
+    )
+
+
+def _hosts() -> CTE:
+    """Return the hosts of what is unfinished, each found by one step in the index and not by reading all of them."""
+    first = (
+        select(func.min(table.c.host).label("host")).where(_is_unfinished(table)).cte("hosts", recursive=True)
+    )
+    after = table.alias("after")
+    following = select(func.min(after.c.host)).where(_is_unfinished(after), after.c.host > first.c.host)
+    step = select(following.correlate(first).scalar_subquery()).where(first.c.host.is_not(None))
+    return first.union_all(step)
+
+
+def _first_free(now: datetime, ids: Sequence[str]) -> Any:
+    """Select, and lock, the one of these that has been due longest and that nobody else is claiming."""
+    return (
         select(table)
-        .where(
-            table.c.state == PENDING,
-            table.c.next_at <= now,
-            or_(table.c.lease_until.is_(None), table.c.lease_until <= now),
-            _none_of(table.c.host, skip_hosts),
-            _none_of(table.c.delivery_id, skip_ids),
-            ~blocked,
-        )
+        .where(table.c.delivery_id.in_(ids), _is_due(table, now))
         .order_by(table.c.next_at, table.c.delivery_id)
         .limit(1)
         .with_for_update(skip_locked=True)
+    )
+
+
+def _is_due(rows: FromClause, now: datetime) -> ColumnElement[bool]:
+    is_free = or_(rows.c.lease_until.is_(None), rows.c.lease_until <= now)
+    return and_(_is_unfinished(rows), rows.c.next_at <= now, is_free)
+
+
+def _is_unfinished(rows: FromClause) -> ColumnElement[bool]:
+    """Spelled out rather than bound: only then do partial indexes serve a prepared statement for sure."""
+    return rows.c.state == literal_column(f"'{PENDING}'")
+
+
+def _blocked(due: FromClause) -> ColumnElement[bool]:
+    """Tell whether something older of the same lane is unfinished."""
+    earlier = table.alias("earlier")
+    is_older = or_(
+        earlier.c.seq < due.c.seq,
+        and_(earlier.c.seq == due.c.seq, earlier.c.delivery_id < due.c.delivery_id),
+    )
+    return exists().where(
+        earlier.c.subject_id == due.c.subject_id,
+        earlier.c.business == due.c.business,
+        earlier.c.route == due.c.route,
+        _is_unfinished(earlier),
+        is_older,
     )
 
 
@@ -246,7 +309,8 @@ def _fact(delivery: Delivery, state: str, cause: str | None, seq: int, now: date
     return kind.model_validate(told | {"cause": cause})
 
 
-def _delivery(row: Row[Any], **changes: Any) -> Delivery:
+def delivery_of(row: Row[Any], **changes: Any) -> Delivery:
+    """Return a row as workers see it."""
     return Delivery(**({name: getattr(row, name) for name in _COLUMNS} | changes))
 
 

@@ -35,6 +35,8 @@ class Delivery:
     tracestate: str | None
     attempts: int
     created_at: datetime
+    retried_at: datetime | None = None
+    """When an operator began it anew: the time to try counts from then. Null: never."""
     retaken: bool = False
     """The attempt before this one ended without a word: whether it reached the destination is unknown."""
 
@@ -43,6 +45,8 @@ def host_of(channel: str, destination: str) -> str:
     """Return a destination's host (with its port, if it names one), without anything personal or secret."""
     if channel == "email":
         return destination.rpartition("@")[2].lower()
+    if channel == "slack" and "://" not in destination:
+        return f"slack:{destination}"
     try:
         return urlsplit(destination).netloc.rpartition("@")[2].lower()
     except ValueError:

@@ -9,6 +9,7 @@ Law: an attempt's outcome is written before its place is given to another, howev
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from parley_common.errors import DependencyUnavailable
 from parley_common.telemetry import (
     LATENCY_BUCKETS_MS,
     Counter,
+    Gauge,
     Histogram,
     SpanKind,
+    join_logs,
     mark_failed,
     span,
 )
@@ -45,6 +48,9 @@ RETAKEN = Counter(
     "parley_deliveries_retaken",
     "Deliveries taken again after an attempt that ended without a word; on e-mail each may be a repeat",
     ["channel"],
+)
+CIRCUITS_OPEN = Gauge(
+    "parley_delivery_circuits_open_count", "Destinations that failed so often in a row that they rest"
 )
 OVERTAKEN = Counter(
     "parley_deliveries_overtaken", "Attempts whose delivery was cancelled or retaken meanwhile", ["channel"]
@@ -162,7 +168,8 @@ class Dispatcher:
             task.cancel()
 
     async def _work(self, delivery: Delivery) -> None:
-        hold_s = 0.0
+        hold_s, failed = 0.0, False
+        join_logs(session_id=_session_id(delivery), traceparent=delivery.traceparent)
         try:
             with span(
                 f"deliver {delivery.channel}",
@@ -173,10 +180,12 @@ class Dispatcher:
                 outcome = await self._attempt(delivery)
                 if not isinstance(outcome, Delivered):
                     mark_failed(current, outcome.cause)
+                failed = isinstance(outcome, TryAgain)
                 hold_s = (outcome.retry_after_s or 0.0) if isinstance(outcome, TryAgain) else 0.0
                 await self._settle(delivery, outcome)
         finally:
-            self._pace.end(delivery.host, self._clock.now_ms(), hold_s=hold_s)
+            self._pace.end(delivery.host, self._clock.now_ms(), hold_s=hold_s, failed=failed)
+            CIRCUITS_OPEN.set(self._pace.open_count())
             del self._in_flight[delivery.delivery_id]
             self._wake.set()
 
@@ -186,7 +195,9 @@ class Dispatcher:
         started_ns = time.monotonic_ns()
         try:
             async with asyncio.timeout(self._limits.attempt_deadline_s):
-                outcome = await self._channels[delivery.channel].send(delivery)
+                channel = self._channels.get(delivery.channel)
+                # Its settings may have gone while it waited, and may come back.
+                outcome = await channel.send(delivery) if channel else TryAgain("channel_not_set_up")
         except TimeoutError:
             outcome = TryAgain("timed_out")
         except Exception as wrong:  # noqa: BLE001 - this is notify's performer: a bug delays one lane, not the service
@@ -202,7 +213,7 @@ class Dispatcher:
         verdict = judge(
             outcome,
             attempts=delivery.attempts,
-            created_at=delivery.created_at,
+            since=delivery.retried_at or delivery.created_at,
             now=now,
             policy=self._policy,
             jitter=self._jitter(),
@@ -239,6 +250,16 @@ def _report(delivery: Delivery, verdict: Verdict, written: bool) -> None:
         outcome="retry" if isinstance(verdict, Retry) else verdict.state,
         cause=verdict.cause,
     )
+
+
+def _session_id(delivery: Delivery) -> str | None:
+    """Return the session that a delivery's fact came from; null where none is told, or the payload is erased."""
+    try:
+        told = json.loads(delivery.payload or "{}")
+    except ValueError:
+        return None
+    session_id = told.get("session_id") if isinstance(told, dict) else None
+    return session_id if isinstance(session_id, str) else None
 
 
 def _attributes(delivery: Delivery) -> dict[str, str | int]:

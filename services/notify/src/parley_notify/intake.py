@@ -29,7 +29,7 @@ from parley_common.db import Database
 from parley_common.errors import InvalidRecord
 from parley_common.ids import derived_id
 from parley_common.inbox import is_first_time
-from parley_common.telemetry import Counter
+from parley_common.telemetry import Counter, current_traceparent
 from parley_notify.deliveries import FINISHED, Deliveries
 from parley_notify.delivery import Delivery
 from parley_notify.routes import Defaults, Planned, fact_name, plan
@@ -125,7 +125,7 @@ def _delivery(envelope: Envelope, fact: HeardFact, to: Planned, now: datetime) -
         host=to.host,
         template=to.template,
         payload=to_json(fact).decode(),
-        traceparent=envelope.traceparent,
+        traceparent=current_traceparent() or envelope.traceparent,
         tracestate=envelope.tracestate,
         attempts=0,
         created_at=now,

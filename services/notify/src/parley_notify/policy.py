@@ -50,7 +50,7 @@ def judge(
     outcome: Outcome,
     *,
     attempts: int,
-    created_at: datetime,
+    since: datetime,
     now: datetime,
     policy: RetryPolicy,
     jitter: float,
@@ -60,6 +60,7 @@ def judge(
     The last attempt is made when the time to try ends, never later and not skipped.
 
     Args:
+        since: when trying began: when it was planned, or an operator began it anew.
         jitter: 0 to 1; spreads waits between half and all of their length.
     """
     match outcome:
@@ -68,7 +69,7 @@ def judge(
         case Refused(cause):
             return Finish("failed", cause)
         case TryAgain(cause, retry_after_s):
-            give_up_at = created_at + timedelta(seconds=policy.give_up_s)
+            give_up_at = since + timedelta(seconds=policy.give_up_s)
             if now >= give_up_at:
                 return Finish("failed", f"gave_up:{cause}")
             wait_s = max(backoff_s(policy, attempts, jitter), retry_after_s or 0.0)

@@ -6,6 +6,7 @@ Law: what cannot work in production is refused at start, on one line that names 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from email.headerregistry import Address
 from pathlib import Path
 from typing import Literal
@@ -15,9 +16,13 @@ from pydantic_settings import SettingsConfigDict
 
 from parley_common.errors import ConfigInvalid
 from parley_common.settings import ServiceSettings, load_settings
+from parley_notify.channels.hubspot import URL as HUBSPOT_URL
+from parley_notify.channels.salesforce import SalesforceLogin
 from parley_notify.channels.signature import SigningKey
 from parley_notify.delivery import url_fault
+from parley_notify.pace import Circuit
 from parley_notify.policy import RetryPolicy
+from parley_notify.routes import Defaults
 
 DEVELOPMENT_KEYS = "development:development-only"
 SECRET_CHARS_MIN = 16
@@ -53,6 +58,22 @@ class NotifySettings(ServiceSettings):
     allow_private_webhooks: bool | None = None
     """Null: only in development."""
 
+    slack_hooks: dict[str, SecretStr] = {}
+    """Addresses of Slack-compatible incoming webhooks by the name that routes use; ``default`` for those without one."""
+
+    hubspot_token: SecretStr | None = None
+    """Of a private app. Null: HubSpot routes are inactive."""
+    hubspot_url: str = HUBSPOT_URL
+    salesforce_url: str | None = None
+    """The org's own address (My Domain). Null: Salesforce routes are inactive."""
+    salesforce_client_id: str | None = None
+    salesforce_client_secret: SecretStr | None = None
+    salesforce_api_version: str = Field(default="v62.0", pattern=r"^v\d{2,3}\.0$")
+    salesforce_lead_key: str | None = Field(default=None, pattern=r"^[A-Za-z]\w*__c$")
+    """An external id field of Lead for our lead's id. Null: Leads are found by e-mail alone."""
+
+    handler_retry_s: float = Field(default=30.0, ge=0, le=140)
+    """How long taking in one fact is tried, when it fails by a fault of ours, before it is parked as a dead letter."""
     in_flight_max: int = Field(default=8, ge=1, le=256)
     """Attempts under way at once in one process."""
     destination_in_flight_max: int = Field(default=4, ge=1, le=256)
@@ -61,6 +82,10 @@ class NotifySettings(ServiceSettings):
     attempt_deadline_s: float = Field(default=20.0, gt=0, le=300)
     lease_margin_s: float = Field(default=30.0, gt=0)
     """How much longer a lease is than an attempt: time to settle, and for clocks of replicas to differ."""
+    circuit_failures_max: int = Field(default=8, ge=1)
+    """After so many failures in a row a destination rests."""
+    circuit_first_s: float = Field(default=1.0, gt=0)
+    circuit_wait_max_s: float = Field(default=60.0, gt=0)
     retry_first_s: float = Field(default=5.0, gt=0)
     retry_wait_max_s: float = Field(default=3_600.0, gt=0)
     retry_max_h: float = Field(default=72.0, gt=0)
@@ -79,6 +104,14 @@ class NotifySettings(ServiceSettings):
     def _keys_are_readable(cls, keys: SecretStr) -> SecretStr:
         _parse_keys(keys.get_secret_value())
         return keys
+
+    @field_validator("slack_hooks")
+    @classmethod
+    def _hooks_have_names(cls, hooks: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name in hooks:
+            if not _KEY_NAME.fullmatch(name):
+                raise ValueError(f"{name[:40]!r} is no name for a hook")
+        return hooks
 
     @property
     def is_production(self) -> bool:
@@ -108,6 +141,37 @@ class NotifySettings(ServiceSettings):
         return _parse_keys(self.webhook_keys.get_secret_value())[0]
 
     @property
+    def circuit(self) -> Circuit:
+        return Circuit(self.circuit_failures_max, self.circuit_first_s, self.circuit_wait_max_s)
+
+    @property
+    def salesforce(self) -> SalesforceLogin | None:
+        """The login to use; null while it is not set."""
+        if (
+            self.salesforce_url is None
+            or not self.salesforce_client_id
+            or self.salesforce_client_secret is None
+        ):
+            return None
+        return SalesforceLogin(
+            self.salesforce_url,
+            self.salesforce_client_id,
+            self.salesforce_client_secret,
+            self.salesforce_api_version,
+            self.salesforce_lead_key,
+        )
+
+    @property
+    def defaults(self) -> Defaults:
+        """Where routes lead that name no destination themselves."""
+        return Defaults(
+            webhook_url=self.webhook_url,
+            slack_hooks=frozenset(self.slack_hooks),
+            hubspot_url=self.hubspot_url if self.hubspot_token else None,
+            salesforce_url=self.salesforce_url,
+        )
+
+    @property
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(self.retry_first_s, self.retry_wait_max_s, self.retry_max_h * 3_600)
 
@@ -117,14 +181,30 @@ def load() -> NotifySettings:
     settings = load_settings(NotifySettings)
     if settings.is_production:
         _refuse_in_production(settings)
-    fault = settings.webhook_url and url_fault(settings.webhook_url, https_only=settings.is_production)
-    if fault:
-        raise ConfigInvalid(f"NOTIFY_WEBHOOK_URL {fault}")
+    for variable, url in _urls(settings):
+        fault = url_fault(url, https_only=settings.is_production)
+        if fault:
+            raise ConfigInvalid(f"{variable} {fault}")
+    if settings.salesforce_url and settings.salesforce is None:
+        raise ConfigInvalid(
+            "NOTIFY_SALESFORCE_CLIENT_ID and NOTIFY_SALESFORCE_CLIENT_SECRET are not set",
+            remedy="NOTIFY_SALESFORCE_URL needs them",
+        )
     if settings.smtp_username and settings.smtp_password is None:
         raise ConfigInvalid("NOTIFY_SMTP_PASSWORD is not set", remedy="NOTIFY_SMTP_USERNAME needs it")
     if settings.smtp_username and settings.smtp_tls == "none" and settings.is_production:
         raise ConfigInvalid("NOTIFY_SMTP_TLS is none", remedy="a password is never sent in the clear")
     return settings
+
+
+def _urls(settings: NotifySettings) -> Iterator[tuple[str, str]]:
+    if settings.webhook_url:
+        yield "NOTIFY_WEBHOOK_URL", settings.webhook_url
+    yield "NOTIFY_HUBSPOT_URL", settings.hubspot_url
+    if settings.salesforce_url:
+        yield "NOTIFY_SALESFORCE_URL", settings.salesforce_url
+    for name, hook in settings.slack_hooks.items():
+        yield f"NOTIFY_SLACK_HOOKS ({name})", hook.get_secret_value()
 
 
 def parse_sender(sender: str) -> Address:

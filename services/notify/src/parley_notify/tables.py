@@ -1,10 +1,22 @@
-"""The tables of notify: deliveries, the inbox, the outbox, and who was erased. migrations/ creates them."""
+"""The tables of notify: deliveries, inbox, outbox, who was erased, which dead letters were replayed. See migrations/."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Column, DateTime, Dialect, Index, Integer, MetaData, String, Table, Text, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
 from sqlalchemy import text as sql
 
 from parley_common.inbox import inbox_table
@@ -57,7 +69,15 @@ deliveries = Table(
     Column("cause", String(200), nullable=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime, nullable=True),
-    Index("ix_deliveries_due", "next_at", postgresql_where=_UNFINISHED, sqlite_where=_UNFINISHED),
+    Column("retried_at", UtcDateTime, nullable=True),
+    Index(
+        "ix_deliveries_host_due",
+        "host",
+        "next_at",
+        "delivery_id",
+        postgresql_where=_UNFINISHED,
+        sqlite_where=_UNFINISHED,
+    ),
     Index(
         "ix_deliveries_lane",
         "subject_id",
@@ -76,6 +96,15 @@ erased_subjects = Table(
     metadata,
     Column("subject_hash", String(64), primary_key=True),
     Column("erased_at", UtcDateTime, nullable=False),
+)
+
+replayed_letters = Table(
+    "replayed_letters",
+    metadata,
+    Column("topic", String(200), primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    Column("replayed_at", UtcDateTime, nullable=False),
 )
 
 inbox = inbox_table(metadata)

@@ -22,7 +22,8 @@ from .reading import Heard, read
 from .schema import Param
 
 _AFRESH = re.compile(
-    r"\b(?:another|different|new one|second one|next one|also (?:check|look|book|add|order|get|put|take))\b", re.IGNORECASE
+    r"\b(?:another|different|new one|second one|next one|also (?:check|look|book|add|order|get|put|take))\b",
+    re.IGNORECASE,
 )
 _URGES = re.compile(
     r"\b(?:again|please|can you|could you|i'd like|i want|i need|let's|go ahead|once more)\b", re.IGNORECASE

@@ -2,6 +2,9 @@
 
 Which words it has is decided by letters.py and its templates; how it travels by smtp.py or maildir.py.
 
+A letter about a booking carries a calendar invite (invitations.py), as mail programs expect it: as an alternative of
+the text, which offers to accept it, and as a file.
+
 What it promises: at least once. A repeat can happen only when a worker died between sending and marking; it
 carries the same Message-ID. A Maildir recognises such a repeat and keeps one.
 """
@@ -19,8 +22,10 @@ from typing import Protocol
 from jinja2 import TemplateError
 
 from parley_common.clock import Clock
+from parley_common.telemetry import current_traceparent
 from parley_notify.channels.outcome import Outcome, Refused, TryAgain
 from parley_notify.delivery import Delivery
+from parley_notify.invitations import invite_of
 from parley_notify.letters import Letter, Letters
 
 _MAILBOX = re.compile(r"[^@\s<>\"(),:;\\]+@[^@\s<>\"(),:;\\]+")
@@ -67,6 +72,8 @@ class EmailChannel:
         except TemplateError as wrong:  # a release with a better template may come while it is tried
             return TryAgain(f"template:{type(wrong).__name__}")
         message = compose(letter, delivery, self._sender, self._clock.now())
+        if invite := invite_of(delivery, delivery.payload, letter, self._sender):
+            attach(message, *invite)
         posting = Posting(
             delivery_id=delivery.delivery_id,
             created_at=delivery.created_at,
@@ -91,6 +98,15 @@ def compose(letter: Letter, delivery: Delivery, sender: Address, now: datetime) 
     message["Auto-Submitted"] = "auto-generated"
     message["X-Parley-Delivery"] = delivery.delivery_id
     message["X-Parley-Fact"] = delivery.fact_type
+    if traceparent := current_traceparent() or delivery.traceparent:
+        message["X-Parley-Traceparent"] = traceparent
     message.set_content(letter.text, cte="quoted-printable")
     message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
     return message
+
+
+def attach(message: EmailMessage, ics: bytes, method: str) -> None:
+    """Add a calendar invite to a message. Source: RFC 6047, section 2.4 (the method names what is asked)."""
+    text = ics.decode()
+    message.add_alternative(text, subtype="calendar", cte="quoted-printable", params={"method": method})
+    message.add_attachment(ics, maintype="application", subtype="ics", filename="invite.ics")

@@ -62,13 +62,14 @@ NEVER_TOLD = {
     "parley_error": "a class of errors",
     "peer_violation": "always raised with a code of its own",
     "permanent": "a class of errors",
+    "refused_for_now": "always raised with a code of its own",
     "tool_refused": "goes to the model",
     "transient": "a class of errors",
     "session_crashed": "the link is closed by then: becomes session_lost",
 }
 HTTP_CODE = tuple(
     f"services/gateway/src/parley_gateway/{name}.py"
-    for name in ("http_api", "cross_origin", "facts_stream", "admission")
+    for name in ("http_api", "token_access", "facts_stream", "admission")
 )
 """Where the codes come from that an HTTP answer may have; those with a status of their own are in refusals.py."""
 

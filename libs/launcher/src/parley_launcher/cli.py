@@ -13,6 +13,7 @@ import typer
 from parley_common.errors import ConfigInvalid, ParleyError
 from parley_launcher.commands import (
     check,
+    conform,
     dead_letters,
     deliveries,
     events,
@@ -64,6 +65,7 @@ app.add_typer(topics.app, name="topics")
 app.command()(migrate.migrate)
 app.command()(check.check)
 app.command()(understudy.understudy)
+app.command()(conform.conform)
 app.command()(render.render)
 app.add_typer(sessions.app, name="sessions")
 app.command()(preview.preview)

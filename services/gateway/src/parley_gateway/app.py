@@ -12,56 +12,105 @@ from collections.abc import Sequence
 
 from parley_common import business
 from parley_common.clock import SystemClock
+from parley_common.compacted import follow_compacted
+from parley_common.contracts.topics import USAGE
 from parley_common.service import Readiness, exit_on_config, run_service, serve_http
 from parley_common.settings import load_settings
-from parley_gateway.admission import Admission, AdmissionLimits
+from parley_gateway.admission import Admission, AdmissionLimits, BusinessLimits
 from parley_gateway.client_socket import server_options
+from parley_gateway.clients.flow import FlowLimits
+from parley_gateway.facts_stream import FactsWatch
 from parley_gateway.gateway import Gateway
 from parley_gateway.http_api import build_app
-from parley_gateway.metrics import watch_loop_lag
 from parley_gateway.replicas import Replicas
-from parley_gateway.settings import GatewaySettings, session_services, timing, token_keys
+from parley_gateway.settings import (
+    GatewaySettings,
+    allowed_origins,
+    api_keys,
+    session_services,
+    timing,
+    token_keys,
+)
+from parley_gateway.token_access import TokenAccess
 from parley_gateway.tokens import Tokens
+from parley_gateway.usage import SessionsEverywhere
 
 WAITING_FOR = "session_service"
 
 
-def build_gateway(settings: GatewaySettings, readiness: Readiness) -> Gateway:
+def build_gateway(settings: GatewaySettings, readiness: Readiness, everywhere: SessionsEverywhere) -> Gateway:
     """Return the gateway that the settings describe. Raises ConfigInvalid."""
 
     def on_change(is_ready: bool, why: str) -> None:
         readiness.set(WAITING_FOR, is_ready, why)
 
+    configs = _configs(settings)
+    limits = AdmissionLimits(
+        settings.sessions_max,
+        settings.address_opens_per_minute,
+        address_sockets_max=settings.address_sockets_max,
+    )
     return Gateway(
         tokens=Tokens(token_keys(settings), settings.token_ttl_s),
-        businesses={
-            name: found.config.title
-            for name, found in business.load_all(settings.parley.businesses_dir).items()
+        businesses={name: config.title for name, config in configs.items()},
+        business_limits={
+            name: BusinessLimits(config.limits.sessions_max, config.limits.opens_per_minute)
+            for name, config in configs.items()
         },
-        admission=Admission(AdmissionLimits(settings.sessions_max, settings.address_opens_per_minute)),
+        told=everywhere.sessions,
+        flow=FlowLimits(settings.client_bytes_per_s, settings.client_messages_per_s),
+        admission=Admission(limits),
         replicas=Replicas(session_services(settings), on_change),
         internal_token=settings.parley.internal_token.get_secret_value(),
         timing=timing(settings),
         downlink_queue_bytes=settings.downlink_queue_bytes,
-        resume_grace_s=settings.resume_grace_s,
     )
 
 
+def build_access(settings: GatewaySettings) -> TokenAccess:
+    """Return who may ask for tokens. Raises ConfigInvalid."""
+    environment = settings.parley.environment
+    return TokenAccess(
+        allowed_origins=allowed_origins(settings),
+        business_origins={name: config.origins for name, config in _configs(settings).items()},
+        api_keys=api_keys(settings),
+        is_open=environment != "production",
+        trusts_loopback=environment == "development",
+    )
+
+
+def _configs(settings: GatewaySettings) -> dict[str, business.BusinessConfig]:
+    return {name: found.config for name, found in business.load_all(settings.parley.businesses_dir).items()}
+
+
 async def serve(
-    settings: GatewaySettings, gateway: Gateway, readiness: Readiness, stop: asyncio.Event
+    settings: GatewaySettings,
+    gateway: Gateway,
+    access: TokenAccess,
+    everywhere: SessionsEverywhere,
+    readiness: Readiness,
+    stop: asyncio.Event,
 ) -> None:
     """Serve until ``stop``, then drain: sockets outlive the wish to stop by the grace, and no longer."""
     closed = asyncio.Event()
     clock = SystemClock()
+    is_development = settings.parley.environment == "development"
+    facts = FactsWatch(settings.kafka) if is_development else None
     async with asyncio.TaskGroup() as group:
         background = [
             group.create_task(gateway.replicas.watch(clock)),
-            group.create_task(watch_loop_lag(clock)),
             group.create_task(_drain_when_stopped(settings, gateway, readiness, stop, closed)),
         ]
+        if any(limits.sessions_max is not None for limits in gateway.business_limits.values()):
+            background.append(group.create_task(_follow_usage(settings, gateway, everywhere, closed)))
+        if facts is not None:
+            background += [
+                group.create_task(facts.run()),
+                group.create_task(_close_when_stopped(facts, stop)),
+            ]
         try:
             await serve_http(
-                build_app(gateway, readiness, settings.public_url),
+                build_app(gateway, readiness, settings.public_url, access=access, facts=facts),
                 settings.host,
                 settings.port,
                 closed,
@@ -72,6 +121,26 @@ async def serve(
         finally:
             for task in background:
                 task.cancel()
+
+
+async def _follow_usage(
+    settings: GatewaySettings, gateway: Gateway, everywhere: SessionsEverywhere, closed: asyncio.Event
+) -> None:
+    """Only limits need to know what runs elsewhere; without Kafka the gateway holds them by its own sessions."""
+    await follow_compacted(
+        settings.kafka,
+        USAGE,
+        closed,
+        client_id=f"gateway-{gateway.instance}",
+        on_record=everywhere.take,
+        on_ready=lambda _ready, _why: None,
+    )
+
+
+async def _close_when_stopped(facts: FactsWatch, stop: asyncio.Event) -> None:
+    """A stream of facts has no end of its own: without this the server would wait for it."""
+    await stop.wait()
+    facts.close()
 
 
 async def _drain_when_stopped(
@@ -94,9 +163,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments[:1] == ["migrate"]:
         return
     readiness = Readiness(WAITING_FOR)
-    gateway: Gateway = exit_on_config("gateway", lambda: build_gateway(settings, readiness))
+    everywhere = SessionsEverywhere(SystemClock())
+    gateway: Gateway = exit_on_config("gateway", lambda: build_gateway(settings, readiness, everywhere))
+    access: TokenAccess = exit_on_config("gateway", lambda: build_access(settings))
     instance = f"gateway-{socket.gethostname()}-{settings.port}"
-    run_service("gateway", settings, instance, lambda stop: serve(settings, gateway, readiness, stop))
+    run_service(
+        "gateway",
+        settings,
+        instance,
+        lambda stop: serve(settings, gateway, access, everywhere, readiness, stop),
+    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ The one implementation speaks ASGI under uvicorn with its `websockets` protocol.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -38,6 +39,11 @@ class ClientSocket(Protocol):
     @property
     def address(self) -> str:
         """Return the far end's address: for counting, never for logs."""
+        ...
+
+    @property
+    def origin(self) -> str | None:
+        """Return the site of the page that dialled; null for other programs."""
         ...
 
     @property
@@ -78,6 +84,11 @@ class AsgiClientSocket:
     def address(self) -> str:
         client: tuple[str, int] | None = self._scope.get("client")
         return client[0] if client else ""
+
+    @property
+    def origin(self) -> str | None:
+        headers: Iterable[tuple[bytes, bytes]] = self._scope.get("headers", ())
+        return next((value.decode("latin-1") for name, value in headers if name == b"origin"), None)
 
     @property
     def subprotocols(self) -> tuple[str, ...]:

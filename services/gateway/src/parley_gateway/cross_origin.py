@@ -1,20 +1,14 @@
-"""Which sites' pages may ask this gateway for tokens: our own, and those of a setting.
+"""Lets browsers ask for tokens across sites: what is answered may be read by any page, so that a refused one learns why.
 
-A browser names the site of a page in ``Origin``; other programs send none, and are not its business. What is answered
-to a request for a token may be read by any page, so that a refused one learns why; nothing else may.
-
-Law: a page of a foreign site gets no token, whatever it sends.
+Who gets a token is decided in token_access.py. Law: nothing but the answer to a request for a token may be read, and no
+page may send an API key.
 """
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from parley_common.errors import PeerViolation
 
 TOKENS_PATH = "/v1/tokens"
 READABLE = {"Access-Control-Allow-Origin": "*"}
@@ -26,20 +20,8 @@ PREFLIGHT = {
 }
 
 
-def check_origin(headers: Headers, allowed: tuple[str, ...]) -> None:
-    """Raise PeerViolation (origin_not_allowed) for a page that is neither ours nor of an allowed site."""
-    origin = headers.get("origin")
-    # A proxy may speak TLS for us, so that only the host can be compared.
-    if origin is None or origin in allowed or urlsplit(origin).netloc == headers.get("host"):
-        return
-    raise PeerViolation(
-        "pages of this site may not open sessions here: see GATEWAY_ALLOWED_ORIGINS",
-        code="origin_not_allowed",
-    )
-
-
 class ReadableTokens:
-    """Lets pages of any site ask for tokens and read the answer; ``check_origin`` decides what it is."""
+    """Lets pages of any site ask for tokens and read the answer; token_access.py decides what it is."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

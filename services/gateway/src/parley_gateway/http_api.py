@@ -7,35 +7,38 @@ whoever raises it, and no answer repeats what a client sent beyond a short name.
 from __future__ import annotations
 
 import math
-from importlib import resources
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley_common.contracts.audio_link import Mode
-from parley_common.errors import DependencyUnavailable, ParleyError
+from parley_common.errors import DependencyUnavailable, ParleyError, PeerViolation
 from parley_common.service import Readiness, http_app
 from parley_gateway.client_socket import AsgiClientSocket
 from parley_gateway.clients.native import serve_client
+from parley_gateway.cross_origin import ReadableTokens
+from parley_gateway.facts_stream import FactsWatch, stream_events
 from parley_gateway.gateway import Gateway
 from parley_gateway.metrics import REFUSED
 from parley_gateway.refusals import error_body, http_status, retry_after_s
+from parley_gateway.token_access import TokenAccess
 from parley_gateway.tokens import Channel
+from parley_gateway.web_files import add_web_files
 
 AUDIO_PATH = "/v1/audio"
+FACTS_PATH = "/v1/sessions/{session_id}/facts"
+_EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+    (b"x-content-type-options", b"nosniff"),
+]
 BODY_MAX_BYTES = 16 * 1024
-PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -55,6 +58,8 @@ class TokenAnswer(BaseModel):
     expires_in_s: int
     url: str
     session_id: str
+    facts_token: str | None = None
+    """Watches this session's facts at /v1/sessions/{session_id}/facts; null outside development."""
 
 
 class ErrorDetail(BaseModel):
@@ -79,26 +84,35 @@ class BusinessAnswer(BaseModel):
     title: str
 
 
-def build_app(gateway: Gateway, readiness: Readiness, public_url: str | None = None) -> FastAPI:
-    """Return the gateway's ASGI application."""
+def build_app(
+    gateway: Gateway,
+    readiness: Readiness,
+    public_url: str | None = None,
+    *,
+    access: TokenAccess,
+    facts: FactsWatch | None = None,
+) -> FastAPI:
+    """Return the gateway's ASGI application; ``facts`` null: nobody may watch facts here."""
     app = http_app("gateway", readiness, docs=True)
-    _add_page(app)
+    add_web_files(app)
     _add_errors(app)
 
     @app.post("/v1/tokens", responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}})
     async def issue_token(request: Request, wanted: TokenRequest) -> TokenAnswer:
+        origin = access.check(request.headers, wanted.business)
         gateway.check_business(wanted.business)
-        gateway.admission.check_token(_address(request), gateway.clock.now_ms())
+        gateway.check_token(_address(request), wanted.business)
         if not gateway.replicas.ready_count:
             raise DependencyUnavailable("no session service answers", code="service_unavailable")
         token, grant = gateway.tokens.issue(
-            wanted.business, gateway.clock.now(), channel=wanted.channel, mode=wanted.mode
+            wanted.business, gateway.clock.now(), channel=wanted.channel, mode=wanted.mode, origin=origin
         )
         return TokenAnswer(
             token=token,
             expires_in_s=gateway.tokens.ttl_s,
             url=_audio_url(request, public_url),
             session_id=grant.session_id,
+            facts_token=_facts_token(gateway, grant.session_id) if facts else None,
         )
 
     @app.get("/v1/businesses")
@@ -106,7 +120,10 @@ def build_app(gateway: Gateway, readiness: Readiness, public_url: str | None = N
         return [BusinessAnswer(name=name, title=title) for name, title in sorted(gateway.businesses.items())]
 
     app.router.routes.append(WebSocketRoute(AUDIO_PATH, AudioEndpoint(gateway)))
+    if facts is not None:
+        app.router.routes.append(Route(FACTS_PATH, FactsEndpoint(gateway, facts), methods=["GET"]))
     app.add_middleware(BodyLimit)
+    app.add_middleware(ReadableTokens)
     return app
 
 
@@ -118,6 +135,38 @@ class AudioEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await serve_client(self._gateway, AsgiClientSocket(scope, receive, send))
+
+
+class FactsEndpoint:
+    """GET /v1/sessions/{session_id}/facts: server-sent events for the bearer of that session's facts token."""
+
+    def __init__(self, gateway: Gateway, facts: FactsWatch) -> None:
+        self._gateway = gateway
+        self._facts = facts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        self._check(request)
+        with self._facts.watch(request.path_params["session_id"]) as watcher:
+            await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
+
+            async def write(body: bytes) -> None:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+
+            async def disconnected() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+
+            await stream_events(watcher, write, disconnected)
+            await send({"type": "http.response.body", "body": b""})
+
+    def _check(self, request: Request) -> None:
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise PeerViolation("show the session's facts token: Authorization: Bearer", code="unauthorized")
+        grant = self._gateway.tokens.verify_facts(token.strip(), self._gateway.clock.now())
+        if grant.session_id != request.path_params["session_id"]:
+            raise PeerViolation("this token is of another session", code="other_session")
 
 
 class BodyLimit:
@@ -141,19 +190,6 @@ class BodyLimit:
             return message
 
         await self._app(scope, limited, send)
-
-
-def _add_page(app: FastAPI) -> None:
-    web = resources.files("parley_gateway") / "web"
-    page, style = (web / "index.html").read_text("utf-8"), (web / "page.css").read_text("utf-8")
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> Response:
-        return Response(page, media_type="text/html", headers=PAGE_HEADERS)
-
-    @app.get("/page.css", include_in_schema=False)
-    async def stylesheet() -> Response:
-        return Response(style, media_type="text/css", headers=PAGE_HEADERS)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -184,6 +220,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def internal(_: Request, __: Exception) -> JSONResponse:
         return JSONResponse(error_body("internal", "something broke here; it was logged"), 500)
+
+
+def _facts_token(gateway: Gateway, session_id: str) -> str:
+    return gateway.tokens.issue_facts(session_id, gateway.clock.now())
 
 
 def _address(request: Request) -> str:

@@ -5,7 +5,6 @@ Law: no label has an unbounded set of values: businesses, codes and kinds only.
 
 from __future__ import annotations
 
-from parley_common.clock import Clock
 from parley_common.telemetry import LATENCY_BUCKETS_MS, Counter, Gauge, Histogram
 
 SESSIONS = Gauge("parley_gateway_sessions_count", "Sessions of this gateway now")
@@ -25,26 +24,22 @@ UPLINK_JUMPS = Counter("parley_gateway_uplink_jumps", "Sample numbers that did n
 LINK_UNREADABLE = Counter(
     "parley_gateway_link_messages_unreadable", "Link messages that nobody here knows or expects"
 )
+FACTS_UNSEEN = Counter(
+    "parley_gateway_facts_unseen", "Facts dropped because a page that watches was too slow"
+)
 SLOW_CLIENTS = Counter("parley_gateway_slow_clients", "Clients that fell too far behind")
+HELD = Gauge("parley_gateway_sessions_held_count", "Sessions whose client is away and may come back")
+RESUMED = Counter("parley_gateway_sessions_resumed", "Clients that took up their session again", ["kind"])
+KEPT_DROPPED = Counter(
+    "parley_gateway_kept_frames_dropped", "Audio frames not kept for a client that may come back: too many"
+)
 LINK_OPEN_MS = Histogram(
     "parley_gateway_link_open_ms", "From dialling a replica to its ready", buckets=LATENCY_BUCKETS_MS
 )
 PLACEMENT_MISSES = Counter("parley_gateway_placement_misses", "Replicas tried in vain", ["code"])
-LOOP_LAG_MS = Histogram(
-    "parley_gateway_event_loop_lag_ms", "How late the event loop wakes", buckets=LATENCY_BUCKETS_MS
-)
-LAG_EVERY_MS = 250
 _UP_FRAMES, _DOWN_FRAMES = FRAMES.labels("up"), FRAMES.labels("down")
 _UP_BYTES, _DOWN_BYTES = BYTES.labels("up"), BYTES.labels("down")
 _GAPS, _REPEATS = UPLINK_JUMPS.labels("gap"), UPLINK_JUMPS.labels("repeat")
-
-
-async def watch_loop_lag(clock: Clock) -> None:
-    """Measure the event loop's lag until cancelled."""
-    while True:
-        due_ms = clock.now_ms() + LAG_EVERY_MS
-        await clock.sleep_ms(LAG_EVERY_MS)
-        LOOP_LAG_MS.observe(max(0, clock.now_ms() - due_ms))
 
 
 class Traffic:

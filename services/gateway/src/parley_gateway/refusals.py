@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from parley_common.contracts.audio_link import Error
-from parley_common.errors import Overloaded, ParleyError, PeerViolation, Transient
+from parley_common.errors import Overloaded, ParleyError, PeerViolation, Permanent, Transient
 
 CLOSE_OK = 1000
 CLOSE_PROTOCOL = 1002
@@ -18,6 +18,8 @@ CLOSE_RESTART = 1012
 CLOSE_TRY_LATER = 1013
 CLOSE_OPEN_TIMEOUT = 4408
 """Ours: after HTTP's 408."""
+CLOSE_REPLACED = 4409
+"""Ours: after HTTP's 409."""
 
 LINK_CALLER_HUNG_UP = 4000
 LINK_CLIENT_LOST = 4001
@@ -29,9 +31,29 @@ RETRY_AFTER_S = 2.0
 _HTTP_STATUS = {
     "unknown_business": 404,
     "too_many_opens": 429,
+    "too_many_business_opens": 429,
+    "too_many_sockets": 429,
+    "business_full": 429,
     "invalid_request": 400,
     "body_too_large": 413,
+    "unauthorized": 401,
+    "api_key_invalid": 401,
+    "token_invalid": 401,
+    "token_expired": 401,
+    "other_session": 403,
+    "origin_not_allowed": 403,
+    "too_many_watchers": 429,
 }
+
+
+class RefusedForNow(Permanent):
+    """No replica takes this session now, whoever is asked; ``retry_after_s`` says when one may."""
+
+    code = "refused_for_now"
+
+    def __init__(self, message: str, *, code: str, retry_after_s: float | None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
 
 
 def client_error(wrong: ParleyError) -> Error:
@@ -43,7 +65,7 @@ def close_code(wrong: ParleyError) -> int:
     """Return the close code that follows the error."""
     if isinstance(wrong, PeerViolation):
         return wrong.close_code
-    return CLOSE_TRY_LATER if isinstance(wrong, Transient) else CLOSE_INTERNAL
+    return CLOSE_TRY_LATER if isinstance(wrong, (Transient, RefusedForNow)) else CLOSE_INTERNAL
 
 
 def http_status(wrong: ParleyError) -> int:
@@ -53,9 +75,9 @@ def http_status(wrong: ParleyError) -> int:
 
 def retry_after_s(wrong: ParleyError) -> float | None:
     """Return when trying again may help; null when it cannot."""
-    if isinstance(wrong, Overloaded) and wrong.retry_after_s is not None:
+    if isinstance(wrong, (Overloaded, RefusedForNow)) and wrong.retry_after_s is not None:
         return wrong.retry_after_s
-    return RETRY_AFTER_S if isinstance(wrong, Transient) else None
+    return RETRY_AFTER_S if isinstance(wrong, (Transient, RefusedForNow)) else None
 
 
 def error_body(

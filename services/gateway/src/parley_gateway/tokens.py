@@ -39,6 +39,8 @@ class Grant(msgspec.Struct, frozen=True, rename={"session_id": "sid", "token_id"
     mode: Mode
     """``text``: the session stays without a voice, whatever the client asks for."""
     exp: int
+    origin: str | None = None
+    """The site whose page asked for it, and may use it; null: it was asked for by a program."""
     use: Literal["open"] = "open"
 
 
@@ -50,10 +52,23 @@ class ResumeGrant(msgspec.Struct, frozen=True, rename={"session_id": "sid"}):
     replica: str
     fence: int
     exp: int
+    gateway: str = ""
+    """The gateway process that holds the session."""
     use: Literal["resume"] = "resume"
 
 
-G = TypeVar("G", Grant, ResumeGrant)
+class FactsGrant(msgspec.Struct, frozen=True, rename={"session_id": "sid"}):
+    """What a facts token allows: to watch the facts of one session, in development."""
+
+    session_id: str
+    exp: int
+    use: Literal["facts"] = "facts"
+
+
+FACTS_TTL_S = 1_800
+"""As long as a session may last by default; a page that lost its stream opens it again with the same token."""
+
+G = TypeVar("G", Grant, ResumeGrant, FactsGrant)
 
 
 class Tokens:
@@ -65,7 +80,13 @@ class Tokens:
         self.ttl_s = ttl_s
 
     def issue(
-        self, business: str, now: datetime, *, channel: Channel = "browser", mode: Mode = "voice"
+        self,
+        business: str,
+        now: datetime,
+        *,
+        channel: Channel = "browser",
+        mode: Mode = "voice",
+        origin: str | None = None,
     ) -> tuple[str, Grant]:
         """Return a token for one new session, and what it grants. The session id is made here."""
         grant = Grant(
@@ -75,12 +96,17 @@ class Tokens:
             channel=channel,
             mode=mode,
             exp=int(now.timestamp()) + self.ttl_s,
+            origin=origin,
         )
         return self._sign(grant), grant
 
     def issue_resume(self, grant: ResumeGrant) -> str:
         """Return the token with which a running session is found again."""
         return self._sign(grant)
+
+    def issue_facts(self, session_id: str, now: datetime) -> str:
+        """Return the token with which one session's facts may be watched."""
+        return self._sign(FactsGrant(session_id=session_id, exp=int(now.timestamp()) + FACTS_TTL_S))
 
     def verify(self, token: str, now: datetime) -> Grant:
         """Return what ``token`` grants. Raises PeerViolation: token_expired or token_invalid."""
@@ -90,7 +116,11 @@ class Tokens:
         """Return what a resume token says. Raises PeerViolation: token_expired or token_invalid."""
         return self._read(token, ResumeGrant, now)
 
-    def _sign(self, grant: Grant | ResumeGrant) -> str:
+    def verify_facts(self, token: str, now: datetime) -> FactsGrant:
+        """Return what a facts token allows. Raises PeerViolation: token_expired or token_invalid."""
+        return self._read(token, FactsGrant, now)
+
+    def _sign(self, grant: Grant | ResumeGrant | FactsGrant) -> str:
         claims = msgspec.to_builtins(grant)
         return jwt.encode(claims, self._newest.secret, ALGORITHM, headers={"kid": self._newest.name})
 
@@ -102,7 +132,7 @@ class Tokens:
                 "this token was not issued here, or not for this", code="token_invalid"
             ) from wrong
         if grant.exp <= now.timestamp():
-            raise PeerViolation(f"the token expired; it lasts {self.ttl_s} s", code="token_expired")
+            raise PeerViolation("the token expired; get a new one", code="token_expired")
         return grant
 
     def _claims(self, token: str) -> dict[str, Any]:

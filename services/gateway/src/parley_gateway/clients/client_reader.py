@@ -7,43 +7,69 @@ input is an error with a stable code, and only size or repetition ends the sessi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from parley_common.clock import Clock
-from parley_common.contracts.audio_link import Error, FromClient, Hangup, Open, Ping, Pong, encode
+from parley_common.contracts.audio_link import (
+    Error,
+    FromClient,
+    Hangup,
+    Open,
+    Ping,
+    Pong,
+    SetMode,
+    encode,
+)
 from parley_common.errors import PeerViolation
 from parley_gateway import metrics
 from parley_gateway.client_socket import ClientGone, ClientSocket
 from parley_gateway.clients.ends import CLIENT_LOST, HUNG_UP, End, client_broke_protocol
+from parley_gateway.clients.flow import NO_LIMITS, Flow, FlowLimits, flooding
 from parley_gateway.clients.uplink import VIOLATIONS_MAX, UplinkMeter, read_message
 from parley_gateway.refusals import CLOSE_POLICY
 from parley_gateway.session_link import SessionLink
 
 
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """What the readers of one session share, over all the sockets that its client has in turn."""
+
+    traffic: metrics.Traffic
+    accept: Callable[[FromClient], bool]
+    """Is told each message; false: it goes no further."""
+    text_only: bool = False
+    """The client's token is good for no voice."""
+    flow: FlowLimits = NO_LIMITS
+    meter: UplinkMeter = field(default_factory=UplinkMeter)
+
+
 class ClientReader:
-    """The uplink of one client."""
+    """The uplink of one client's socket."""
 
     def __init__(
-        self, socket: ClientSocket, clock: Clock, traffic: metrics.Traffic, answer: Callable[[str], None]
+        self, socket: ClientSocket, clock: Clock, uplink: Uplink, answer: Callable[[str], None]
     ) -> None:
         """``answer`` sends a message to the client."""
-        self.meter = UplinkMeter()
         self.heard_ms = clock.now_ms()
         self.hung_up_ms: int | None = None
         """When the client said ``hangup``; null while it did not."""
         self._socket = socket
         self._clock = clock
-        self._traffic = traffic
+        self._uplink = uplink
         self._answer = answer
+        self._flow = Flow(uplink.flow, self.heard_ms)
         self._violations_count = 0
 
     async def run(self, link: SessionLink) -> End:
         """Forward until the client is gone or broke the protocol for good; return what that means."""
-        receive, now_ms = self._socket.receive, self._clock.now_ms
+        receive, now_ms, take = self._socket.receive, self._clock.now_ms, self._flow.take
         self.heard_ms = now_ms()
         while True:
             try:
                 message = await receive()
                 self.heard_ms = now_ms()
+                if not take(len(message), self.heard_ms):
+                    raise flooding()
                 if isinstance(message, str):
                     self._forward(read_message(message), link)
                 else:
@@ -56,12 +82,12 @@ class ClientReader:
                 return HUNG_UP if gone.is_clean or self.hung_up_ms is not None else CLIENT_LOST
 
     def _forward_audio(self, frame: bytes, link: SessionLink) -> None:
-        self.meter.accept(frame)
+        self._uplink.meter.accept(frame)
         if link.send_frame(frame):
-            self._traffic.up_count += 1
-            self._traffic.up_bytes += len(frame)
+            self._uplink.traffic.up_count += 1
+            self._uplink.traffic.up_bytes += len(frame)
         else:
-            self._traffic.dropped_count += 1
+            self._uplink.traffic.dropped_count += 1
 
     def _forward(self, message: FromClient, link: SessionLink) -> None:
         match message:
@@ -69,10 +95,13 @@ class ClientReader:
                 self._answer(encode(Pong(message.t_ms)))
             case Open():
                 raise PeerViolation("this session is open already", code="already_open")
+            case SetMode(mode="voice") if self._uplink.text_only:
+                raise PeerViolation("this token is for text only", code="text_only")
             case _:
                 if isinstance(message, Hangup):
                     self.hung_up_ms = self._clock.now_ms()
-                link.send_text(encode(message))
+                if self._uplink.accept(message):
+                    link.send_text(encode(message))
 
     def _violated(self, wrong: PeerViolation) -> End | None:
         metrics.VIOLATIONS.labels(wrong.stable_code).inc()

@@ -7,6 +7,7 @@ awaited but the socket.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from parley_common.contracts.audio_link import encode
 from parley_gateway import metrics
@@ -40,6 +41,11 @@ class ClientWriter:
         self._wake.set()
         return self.queue.text(text)
 
+    def again(self, entries: Iterable[bytes | str], epoch: int) -> None:
+        """Send what the client missed on an earlier socket, room or not; the newest flush was ``epoch``."""
+        self.queue.begin(entries, epoch)
+        self._wake.set()
+
     def flush(self, epoch: int, text: str) -> None:
         """Send a flush ahead of the audio that it outdates."""
         self.queue.flush(epoch, text)
@@ -66,12 +72,13 @@ class ClientWriter:
 
     async def say_goodbye(self, running: asyncio.Task[None], end: End, timing: Timing) -> None:
         """Let ``run`` send what still waits, unless the session ended badly: then only messages matter."""
-        if end.error is not None:
+        last_words = end.error or end.notice
+        if last_words is not None:
             self.queue.drop_audio()
-            self.queue.last_text(encode(end.error))
+            self.queue.last_text(encode(last_words))
         self._is_finishing = True
         self._wake.set()
-        within_ms = timing.close_within_ms if end.error else timing.deliver_within_ms
+        within_ms = timing.close_within_ms if last_words else timing.deliver_within_ms
         await asyncio.wait({running}, timeout=within_ms / 1000)
         running.cancel()
         await close_within(self._socket, end.client_code, end.reason, timing.close_within_ms)

@@ -7,7 +7,7 @@ bounded in bytes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from parley_common.contracts.audio_link import downlink_epoch
 
@@ -42,6 +42,12 @@ class DownlinkQueue:
     def last_text(self, text: str) -> None:
         """Queue a closing message, room or not: nothing comes after it."""
         self._put(text)
+
+    def begin(self, entries: Iterable[bytes | str], epoch: int) -> None:
+        """Queue what an earlier socket owed, room or not: it was bounded where it was kept."""
+        self._epoch = epoch
+        for entry in entries:
+            self._put(entry)
 
     def flush(self, epoch: int, text: str) -> None:
         """Drop all audio older than ``epoch``, then queue the flush: it overtakes what it outdates."""

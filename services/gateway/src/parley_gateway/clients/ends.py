@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parley_common.contracts.audio_link import Error
+from parley_common.contracts.audio_link import Error, Notice
 from parley_gateway.refusals import (
     CLOSE_INTERNAL,
     CLOSE_OK,
     CLOSE_POLICY,
+    CLOSE_REPLACED,
     CLOSE_RESTART,
     CLOSE_TRY_LATER,
     LINK_CALLER_HUNG_UP,
@@ -30,6 +31,8 @@ class End:
     link_code: int = CLOSE_OK
     link_reason: str = ""
     error: Error | None = None
+    notice: Notice | None = None
+    """Last words that are no error."""
 
 
 HUNG_UP = End("caller_hung_up", link_code=LINK_CALLER_HUNG_UP, link_reason="caller_hung_up")
@@ -39,6 +42,17 @@ CLIENT_LOST = End(
     LINK_CLIENT_LOST,
     "client_lost",
     Error("client_lost", "nothing was heard of this client for too long", fatal=True),
+)
+REPLACED = End(
+    "replaced",
+    CLOSE_REPLACED,
+    notice=Notice("replaced", "this session goes on at another socket"),
+)
+"""Of a socket, not of its session."""
+BROKEN = End(
+    "failed",
+    CLOSE_INTERNAL,
+    error=Error("local_violation", "something broke here; open a new session", fatal=True),
 )
 SLOW_CLIENT = End(
     "slow_client",

@@ -7,6 +7,7 @@ stable code and the process goes on; nothing here writes an address, a page or a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -19,7 +20,14 @@ from parley_common.errors import (
     PeerViolation,
     Transient,
 )
-from parley_common.telemetry import SpanKind, current_traceparent, mark_failed, span
+from parley_common.telemetry import (
+    SpanKind,
+    current_traceparent,
+    join_logs,
+    new_traceparent,
+    span,
+    valid_traceparent,
+)
 from parley_gateway import metrics
 from parley_gateway.client_socket import ClientGone, ClientSocket
 from parley_gateway.clients.client_writer import close_within
@@ -40,8 +48,8 @@ async def serve_client(gateway: Gateway, socket: ClientSocket) -> None:
     """Serve one client until its socket is closed."""
     try:
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.subprotocols else None)
-        with gateway.socket(socket.address):
-            await _serve_admitted(gateway, socket)
+        with gateway.socket(socket.address) as leave:
+            await _serve_admitted(gateway, socket, leave)
     except ClientGone:
         return
     except ParleyError as wrong:
@@ -51,30 +59,59 @@ async def serve_client(gateway: Gateway, socket: ClientSocket) -> None:
         await _refuse(gateway, socket, LocalViolation("something broke here; open a new session"))
 
 
-async def _serve_admitted(gateway: Gateway, socket: ClientSocket) -> None:
+async def _serve_admitted(gateway: Gateway, socket: ClientSocket, leave: Callable[[], None]) -> None:
     if SUBPROTOCOL not in socket.subprotocols:
         raise PeerViolation(
             f"offer the subprotocol {SUBPROTOCOL}", code="unsupported_protocol", close_code=CLOSE_PROTOCOL
         )
     opening = await _first_message(gateway, socket)
-    grant = _grant(gateway, opening)
-    relay, link = await _open_session(gateway, socket, opening, grant)
+    if opening.resume is not None:
+        await _resume(gateway, socket, opening, opening.resume, leave)
+        return
+    grant = _grant(gateway, socket, opening)
+    with gateway.place(grant.business):
+        relay, link = await _open_session(gateway, socket, opening, grant)
+        await _run_session(gateway, relay, link, grant)
+
+
+async def _run_session(gateway: Gateway, relay: Relay, link: SessionLink, grant: Grant) -> None:
     began_ms = gateway.clock.now_ms()
     metrics.OPENED.labels(grant.business).inc()
-    log.info("session.opened", session_id=grant.session_id, business=grant.business, channel=grant.channel)
+    log.info("session.opened", channel=grant.channel)
     reason = "failed"
     try:
-        with gateway.running(relay, link.url):
+        with gateway.running(relay, grant.session_id, link.url):
             reason = (await relay.run(link)).reason
     finally:
         metrics.ENDED.labels(grant.business, reason).inc()
         log.info(
             "session.ended",
-            session_id=grant.session_id,
-            business=grant.business,
             reason=reason,
             duration_s=round((gateway.clock.now_ms() - began_ms) / 1000, 1),
         )
+
+
+async def _resume(
+    gateway: Gateway, socket: ClientSocket, opening: Open, token: str, leave: Callable[[], None]
+) -> None:
+    """Give a client its session back, at this socket. Raises PeerViolation."""
+    grant = gateway.tokens.verify_resume(token, gateway.clock.now())
+    if grant.gateway != gateway.instance:
+        raise PeerViolation(
+            "another gateway held this session, or this one before it started again; open a new one",
+            code="resume_elsewhere",
+        )
+    relay = gateway.sessions.get(grant.session_id)
+    if relay is None:
+        raise PeerViolation("this session is over; open a new one", code="resume_unknown")
+    join_logs(session_id=grant.session_id, traceparent=None, business=grant.business)
+    seat = relay.resume(socket, opening.have or ())
+    if gateway.admission.draining:
+        relay.move()
+    # The session's own place, of the socket that opened it, counts on: this one is the same client's.
+    leave()
+    log.info("session.resumed")
+    await relay.serve(seat)
 
 
 async def _refuse(gateway: Gateway, socket: ClientSocket, wrong: ParleyError) -> None:
@@ -104,13 +141,11 @@ async def _first_message(gateway: Gateway, socket: ClientSocket) -> Open:
     return message
 
 
-def _grant(gateway: Gateway, opening: Open) -> Grant:
-    now = gateway.clock.now()
-    if opening.resume is not None:
-        gateway.tokens.verify_resume(opening.resume, now)
-        raise PeerViolation("this session is no longer held; open a new one", code="resume_unknown")
-    grant = gateway.tokens.verify(opening.token or "", now)
+def _grant(gateway: Gateway, socket: ClientSocket, opening: Open) -> Grant:
+    grant = gateway.tokens.verify(opening.token or "", gateway.clock.now())
     gateway.check_business(grant.business)
+    if grant.origin is not None and socket.origin is not None and socket.origin != grant.origin:
+        raise PeerViolation("this token was given to a page of another site", code="origin_not_allowed")
     return grant
 
 
@@ -123,17 +158,16 @@ async def _open_session(
         "parley.business": grant.business,
         "parley.channel": grant.channel,
     }
-    with span(
-        "session.open", parent=opening.traceparent, kind=SpanKind.SERVER, attributes=attributes
-    ) as root:
-        try:
-            return await _place(gateway, socket, _attach_message(opening, grant))
-        except ParleyError as wrong:
-            mark_failed(root, wrong.stable_code)
-            raise
+    begun = valid_traceparent(opening.traceparent)
+    with span("session.open", parent=begun, kind=SpanKind.SERVER, attributes=attributes):
+        # With no client's trace and no exporter there is no span to name; the logs are joined all the same.
+        traceparent = current_traceparent() or begun or new_traceparent()
+        join_logs(session_id=grant.session_id, traceparent=traceparent, business=grant.business)
+        attach = _attach_message(opening, grant, traceparent)
+        return await _place(gateway, socket, attach, text_only=grant.mode == "text")
 
 
-def _attach_message(opening: Open, grant: Grant) -> Attach:
+def _attach_message(opening: Open, grant: Grant, traceparent: str) -> Attach:
     return Attach(
         session_id=grant.session_id,
         business=grant.business,
@@ -146,30 +180,32 @@ def _attach_message(opening: Open, grant: Grant) -> Attach:
             time_zone=opening.time_zone,
         ),
         mode="text" if grant.mode == "text" else opening.mode,
-        traceparent=current_traceparent() or opening.traceparent,
+        traceparent=traceparent,
     )
 
 
-async def _place(gateway: Gateway, socket: ClientSocket, attach: Attach) -> tuple[Relay, SessionLink]:
+async def _place(
+    gateway: Gateway, socket: ClientSocket, attach: Attach, *, text_only: bool
+) -> tuple[Relay, SessionLink]:
     """Try the replicas in the order of placement. Raises the refusal when none takes the session."""
     refusal: ParleyError = DependencyUnavailable("no session service answers", code="service_unavailable")
     for url in placement(attach.session_id, gateway.replicas.views()):
         try:
-            return await _try_replica(gateway, socket, attach, url)
+            return await _try_replica(gateway, socket, attach, url, text_only=text_only)
         except Overloaded as full:
             metrics.PLACEMENT_MISSES.labels(full.stable_code).inc()
             refusal = Overloaded("all lines are busy", code="full", retry_after_s=full.retry_after_s or 5.0)
         except Transient as away:
             metrics.PLACEMENT_MISSES.labels(away.stable_code).inc()
             gateway.replicas.failed(url)
-            log.warning("replica.missed", replica=url, session_id=attach.session_id, code=away.stable_code)
+            log.warning("replica.missed", replica=url, code=away.stable_code)
     raise refusal
 
 
 async def _try_replica(
-    gateway: Gateway, socket: ClientSocket, attach: Attach, url: str
+    gateway: Gateway, socket: ClientSocket, attach: Attach, url: str, *, text_only: bool
 ) -> tuple[Relay, SessionLink]:
-    relay = Relay(socket, _surroundings(gateway, attach, url))
+    relay = Relay(socket, _surroundings(gateway, attach, url, text_only=text_only))
     began_ms = gateway.clock.now_ms()
     link = await dial(url, gateway.internal_token, relay, gateway.clock, gateway.timing.link_open_ms)
     try:
@@ -187,9 +223,9 @@ def _innermost(bug: BaseException) -> BaseException:
     return bug
 
 
-def _surroundings(gateway: Gateway, attach: Attach, url: str) -> Surroundings:
+def _surroundings(gateway: Gateway, attach: Attach, url: str, *, text_only: bool) -> Surroundings:
     def resume_token(ready: Ready) -> str:
-        lasts_s = ready.limits.session_max_s + gateway.resume_grace_s
+        lasts_s = ready.limits.session_max_s + gateway.timing.resume_grace_ms // 1000
         return gateway.tokens.issue_resume(
             ResumeGrant(
                 business=attach.business,
@@ -197,6 +233,7 @@ def _surroundings(gateway: Gateway, attach: Attach, url: str) -> Surroundings:
                 replica=url,
                 fence=attach.fence,
                 exp=int(gateway.clock.now().timestamp()) + lasts_s,
+                gateway=gateway.instance,
             )
         )
 
@@ -206,4 +243,6 @@ def _surroundings(gateway: Gateway, attach: Attach, url: str) -> Surroundings:
         downlink_queue_bytes=gateway.downlink_queue_bytes,
         resume_token=resume_token,
         on_load=lambda load: gateway.replicas.told(url, load),
+        text_only=text_only,
+        flow=gateway.flow,
     )

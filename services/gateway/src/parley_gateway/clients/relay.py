@@ -1,16 +1,18 @@
-"""One session between a client's socket and its link: attaches it, forwards both ways, ends it once.
+"""One session between its client and its link: attaches it, forwards both ways, ends it once.
 
-It does not choose the replica (native.py does) and keeps no audio: the client is the playout buffer. Law: per
-audio frame one send and nothing else: no JSON, task, lock, span or log.
+The link outlives the client's socket: a client that lost it comes back within the grace to another seat, and the session
+service hears nothing of it. It does not choose the replica (native.py does); what a client may have missed is kept in
+unreceived.py. Law: per audio frame one send and one reference kept: no JSON, task, lock, span or log.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
+import structlog
 
 from parley_common.clock import Clock
 from parley_common.contracts.audio_link import (
@@ -22,30 +24,47 @@ from parley_common.contracts.audio_link import (
     Ended,
     Error,
     Flush,
+    Flushed,
+    FromClient,
+    Have,
     Load,
     Notice,
+    Playout,
     Ready,
     Safe,
     decode_down_link,
     encode,
 )
-from parley_common.errors import DependencyUnavailable, Overloaded, ParleyError, PeerViolation
+from parley_common.errors import (
+    DependencyUnavailable,
+    LocalViolation,
+    Overloaded,
+    ParleyError,
+    PeerViolation,
+)
 from parley_gateway import metrics
 from parley_gateway.client_socket import ClientSocket
-from parley_gateway.clients.client_reader import ClientReader
+from parley_gateway.clients.client_reader import ClientReader, Uplink
 from parley_gateway.clients.client_writer import ClientWriter
 from parley_gateway.clients.ends import (
+    BROKEN,
     CLIENT_LOST,
     HUNG_UP,
+    REPLACED,
     SESSION_LOST,
     SLOW_CLIENT,
     End,
     ended_by_session,
     failed_by_session,
 )
+from parley_gateway.clients.flow import NO_LIMITS, FlowLimits
+from parley_gateway.clients.seat import Seat
+from parley_gateway.clients.unreceived import Unreceived
+from parley_gateway.refusals import RefusedForNow
 from parley_gateway.session_link import SessionLink
 from parley_gateway.settings import Timing
 
+log = structlog.get_logger("gateway")
 BEAT = encode(Beat())
 TRY_ELSEWHERE = frozenset({"overloaded", "draining", "full"})
 """With these a replica refuses an attach that another may take."""
@@ -62,6 +81,9 @@ class Surroundings:
     """Makes the token with which the client finds this session again."""
     on_load: Callable[[Load], None]
     """Takes what the session's replica says of itself."""
+    text_only: bool = False
+    """The client's token is good for text, so a voice is refused."""
+    flow: FlowLimits = NO_LIMITS
 
 
 class Relay:
@@ -71,9 +93,14 @@ class Relay:
         self.checkpoint: str | None = None
         """The newest sealed state of the session; opaque here, needed by whoever takes the session over."""
         self._around = around
-        self._traffic = metrics.Traffic()
-        self._writer = ClientWriter(socket, around.downlink_queue_bytes, self._traffic)
-        self._reader = ClientReader(socket, around.clock, self._traffic, self._send)
+        self._uplink = Uplink(metrics.Traffic(), self._accept, around.text_only, around.flow)
+        self._unreceived = Unreceived(around.downlink_queue_bytes // 2)
+        self._seat: Seat | None = self._new_seat(socket)
+        self._held_since_ms = 0
+        """When the client was lost; means nothing while somebody sits in the seat."""
+        self._link: SessionLink | None = None
+        self._stale_count = 0
+        """Stale frames at the sockets before the present one."""
         loop = asyncio.get_running_loop()
         self._attached: asyncio.Future[Ready] = loop.create_future()
         self._over: asyncio.Future[End] = loop.create_future()
@@ -83,9 +110,11 @@ class Relay:
 
         Raises:
             PeerViolation: the replica refuses this session, as any would (such as token_used).
+            RefusedForNow: nobody will take this session now (a switch, a budget, no model).
             Overloaded: this replica has no room; another may have.
             DependencyUnavailable: it went away, or did not answer in time.
         """
+        self._link = link
         link.send_text(encode(attach))
         timing = self._around.timing
         try:
@@ -101,17 +130,66 @@ class Relay:
         """Forward until the session is over, tell both sides why, and return that. The link is closed then."""
         try:
             async with asyncio.TaskGroup() as group:
-                writing = group.create_task(self._writer.run())
-                others = [group.create_task(self._read(link)), group.create_task(self._watch(link))]
-                end = await self._over
-                for task in others:
-                    task.cancel()
+                watching = group.create_task(self._watch(link))
+                if self._seat is not None:
+                    group.create_task(self.serve(self._seat))
+                end = await asyncio.shield(self._over)
+                watching.cancel()
                 link.close(end.link_code, end.link_reason)
-                await self._writer.say_goodbye(writing, end, self._around.timing)
+                if self._seat is not None:
+                    await asyncio.wait({self._seat.closed})
         finally:
+            self.finish(BROKEN)
             link.close()
             self._report()
+            metrics.KEPT_DROPPED.inc(self._unreceived.dropped_count)
+            if self._seat is None:
+                metrics.HELD.dec()
         return end
+
+    async def serve(self, seat: Seat) -> None:
+        """Serve one socket of the client until it is gone, another took its place, or the session is over."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                writing = group.create_task(seat.writer.run())
+                reading = group.create_task(self._read(seat))
+                await asyncio.wait({reading, seat.vacated, self._over}, return_when=asyncio.FIRST_COMPLETED)
+                end = self._end_of(seat, reading)
+                reading.cancel()
+                await seat.writer.say_goodbye(writing, end, self._around.timing)
+        finally:
+            self._hold(seat)
+            seat.close()
+
+    def resume(self, socket: ClientSocket, have: Iterable[Have]) -> Seat:
+        """Give the client a new socket, which ``serve`` must follow; a socket it still has is told and closed.
+
+        Raises PeerViolation (resume_unknown) when the session is over.
+        """
+        if self._over.done() or not self._attached.done():
+            raise PeerViolation("this session is over; open a new one", code="resume_unknown")
+        seat, old = self._new_seat(socket), self._seat
+        ready = msgspec.structs.replace(
+            self._attached.result(),
+            resume=self._around.resume_token(self._attached.result()),
+            epoch=self._unreceived.epoch,
+            uplink_sample=self._uplink.meter.expected,
+        )
+        entries = [encode(ready), *self._unreceived.missed(have)]
+        seat.writer.again(entries, self._unreceived.epoch)
+        self._seat = seat
+        if old is None:
+            metrics.HELD.dec()
+        else:
+            self._stale_count += old.writer.queue.stale_count
+            old.vacate(REPLACED)
+        metrics.RESUMED.labels("held" if old is None else "replaced").inc()
+        return seat
+
+    @property
+    def is_held(self) -> bool:
+        """Return whether the client is away, and may come back."""
+        return self._seat is None and not self._over.done()
 
     def move(self) -> None:
         """Tell the client that this gateway is going away."""
@@ -125,7 +203,10 @@ class Relay:
     # -- what arrives on the link --------------------------------------------------------------------
 
     def link_frame(self, frame: bytes) -> None:
-        if not self._over.done() and not self._writer.frame(frame):
+        if self._over.done():
+            return
+        self._unreceived.audio(frame)
+        if self._seat is not None and not self._seat.writer.frame(frame):
             self._too_slow()
 
     def link_text(self, text: bytes) -> None:
@@ -138,8 +219,10 @@ class Relay:
             return
         if not self._attached.done():
             self._answer_attach(message)
-        elif isinstance(message, Flush):
-            self._writer.flush(message.epoch, text.decode())
+            return
+        self._unreceived.message(message, text.decode())
+        if isinstance(message, Flush):
+            self._flush(message, text.decode())
         else:
             self._send(text.decode())
             self._end_by(message)
@@ -163,6 +246,7 @@ class Relay:
     def _answer_attach(self, message: DownLink) -> None:
         if isinstance(message, Ready):
             self._attached.set_result(message)
+            self._unreceived.epoch = message.epoch
             self._send(encode(msgspec.structs.replace(message, resume=self._around.resume_token(message))))
         elif isinstance(message, Error):
             self._refuse_attach(_refusal(message))
@@ -183,11 +267,51 @@ class Relay:
 
     # -- the client ----------------------------------------------------------------------------------
 
-    async def _read(self, link: SessionLink) -> None:
-        self.finish(await self._reader.run(link))
+    def _new_seat(self, socket: ClientSocket) -> Seat:
+        writer = ClientWriter(socket, self._around.downlink_queue_bytes, self._uplink.traffic)
+        return Seat(writer, ClientReader(socket, self._around.clock, self._uplink, self._send))
+
+    async def _read(self, seat: Seat) -> End:
+        if self._link is None:
+            raise LocalViolation("a client is served before its session is attached")
+        return await seat.reader.run(self._link)
+
+    def _end_of(self, seat: Seat, reading: asyncio.Task[End]) -> End:
+        """Return what the socket in ``seat`` is told, and decide what it means for the session."""
+        if self._over.done():
+            return self._over.result()
+        end = seat.vacated.result() if seat.vacated.done() else reading.result()
+        if end in {CLIENT_LOST, REPLACED}:
+            self._hold(seat)
+        else:
+            self.finish(end)
+        return end
+
+    def _hold(self, seat: Seat) -> None:
+        """Nobody sits there any more: the session waits for its client, unless another seat was taken."""
+        if self._seat is seat and not self._over.done():
+            self._seat = None
+            self._stale_count += seat.writer.queue.stale_count
+            self._held_since_ms = self._around.clock.now_ms()
+            metrics.HELD.inc()
+            log.info("session.held")
+
+    def _accept(self, message: FromClient) -> bool:
+        """Note what tells of playout; false for an answer that was given in the client's place."""
+        if isinstance(message, Playout):
+            self._unreceived.reported(message)
+        elif isinstance(message, Flushed):
+            return self._unreceived.flush_answered(message.epoch)
+        return True
+
+    def _flush(self, flush: Flush, text: str) -> None:
+        if self._seat is not None:
+            self._seat.writer.flush(flush.epoch, text)
+        elif self._link is not None:
+            self._link.send_text(encode(self._unreceived.answer_flush(flush.epoch)))
 
     def _send(self, text: str) -> None:
-        if not self._writer.text(text):
+        if self._seat is not None and not self._seat.writer.text(text):
             self._too_slow()
 
     def _too_slow(self) -> None:
@@ -212,20 +336,26 @@ class Relay:
             checked_ms = now_ms
 
     def _judge(self, now_ms: int, link_heard_ms: int) -> None:
-        timing, hung_up_ms = self._around.timing, self._reader.hung_up_ms
+        timing, seat = self._around.timing, self._seat
         if now_ms - link_heard_ms >= timing.link_lost_after_ms:
             self.finish(SESSION_LOST)
-        elif now_ms - self._reader.heard_ms >= timing.client_lost_after_ms:
-            self.finish(CLIENT_LOST)
-        elif hung_up_ms is not None and now_ms - hung_up_ms >= timing.hangup_within_ms:
+        elif seat is None:
+            if now_ms - self._held_since_ms >= timing.resume_grace_ms:
+                self.finish(CLIENT_LOST)
+        elif now_ms - seat.reader.heard_ms >= timing.client_lost_after_ms:
+            seat.vacate(CLIENT_LOST)
+        elif seat.hung_up_for_ms(now_ms) >= timing.hangup_within_ms:
             self.finish(HUNG_UP)
 
     def _report(self) -> None:
-        meter = self._reader.meter
-        self._traffic.report(meter.gaps_count, meter.repeats_count, self._writer.queue.stale_count)
+        uplink, seat = self._uplink, self._seat
+        stale_count = self._stale_count + (seat.writer.queue.stale_count if seat is not None else 0)
+        uplink.traffic.report(uplink.meter.gaps_count, uplink.meter.repeats_count, stale_count)
 
 
 def _refusal(error: Error) -> ParleyError:
     if error.code in TRY_ELSEWHERE:
         return Overloaded(error.message, code=error.code, retry_after_s=error.retry_after_s)
+    if error.retry_after_s is not None or error.code.startswith("upstream_"):
+        return RefusedForNow(error.message, code=error.code, retry_after_s=error.retry_after_s)
     return PeerViolation(error.message, code=error.code)

@@ -26,6 +26,7 @@ from parley_common.errors import PeerViolation
 VIOLATIONS_MAX = 20
 PAGE_MAX_CHARS = 2_000
 NAME_MAX_CHARS = 100
+HAVE_MAX = 100
 U32_MAX = 0xFFFFFFFF
 HALF_U32 = 1 << 31
 
@@ -37,6 +38,11 @@ class UplinkMeter:
         self.gaps_count = 0
         self.repeats_count = 0
         self._expected: int | None = None
+
+    @property
+    def expected(self) -> int:
+        """Return the number that the next sample should have; 0 before the first."""
+        return self._expected or 0
 
     def accept(self, frame: bytes) -> None:
         """Count a frame. Raises PeerViolation: frame_too_large (close 1009) or odd_frame."""
@@ -87,6 +93,9 @@ def check_open(message: Open) -> None:
     if message.audio != AudioFormat():
         raise PeerViolation("the audio is pcm16, 24000 Hz, one channel", code="unsupported_audio")
     names = (message.locale, message.time_zone, message.client)
+    have = message.have or ()
+    if len(have) > HAVE_MAX or not all(_are_counts(each.item, each.received) for each in have):
+        raise PeerViolation(f"have names at most {HAVE_MAX} items, and counts", code="open_invalid")
     if len(message.page or "") > PAGE_MAX_CHARS or any(len(name or "") > NAME_MAX_CHARS for name in names):
         raise PeerViolation("page, locale, time_zone or client is too long", code="open_invalid")
 

@@ -208,7 +208,7 @@ async def test_a_session_gets_its_answer_and_one_effect_when_the_tools_process_d
         with tools_cannot_write(parley):
             talk = group.create_task(parley.talk(*script))
             await until(lambda: held_count(parley) == 1, 40, "save_lead to be in the tools process's hands")
-            parley.broker.freeze()  # from here on no answer can leave
+            parley.broker.freeze()  # an answer gets no further than the broker's socket: the session waits or asks again
         await until(lambda: lead_count(parley, email) == 1, 15, "the effect to be committed")
         parley.kill9("tools")
         parley.broker.thaw()
@@ -224,12 +224,6 @@ async def test_a_session_gets_its_answer_and_one_effect_when_the_tools_process_d
     await until(both_facts, 30, "the lead's facts")
     facts = await parley.facts("parley.lead.events", session_id=session)
     assert len({fact.id for fact in facts}) == 2, "one fact each, told again or not"
-    attempts = [
-        fact.value["attempts"]
-        for fact in await parley.facts("parley.session.events", session_id=session)
-        if fact.value.get("tool") == "save_lead"
-    ]
-    assert attempts[0] > 1, "the answer came of a repeat"
 
 
 @contextmanager

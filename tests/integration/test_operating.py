@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from harness.broker import Broker
+from harness.kafka import kinds_to_try, start_broker
 from harness.processes import Processes
 from harness.running import RunningParley, Told
 from harness.waiting import until
@@ -23,12 +23,14 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
-def parley(tmp_path_factory: pytest.TempPathFactory, kafka_broker: Broker) -> Iterator[RunningParley]:
+def parley(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningParley]:
     folder = tmp_path_factory.mktemp("operating")
+    broker, _ = start_broker(kinds_to_try())
     with Processes(folder) as processes:
-        running = RunningParley(processes, folder / "state", kafka_broker, UNDERSTUDY_LIGHT="true")
+        running = RunningParley(processes, folder / "state", broker, UNDERSTUDY_LIGHT="true")
         yield running
         running.stop()
+    broker.close()
 
 
 def command(parley: RunningParley, *words: str) -> str:

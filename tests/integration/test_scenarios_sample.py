@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.broker import Broker
+from harness.kafka import kinds_to_try, start_broker
 from harness.processes import Processes
 from harness.running import RunningParley
 from scenarios.run import play_all
@@ -19,12 +19,14 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
-def parley(tmp_path_factory: pytest.TempPathFactory, kafka_broker: Broker) -> Iterator[RunningParley]:
+def parley(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningParley]:
     folder = tmp_path_factory.mktemp("scenarios")
+    broker, _ = start_broker(kinds_to_try())
     with Processes(folder) as processes:
-        running = RunningParley(processes, folder / "state", kafka_broker, UNDERSTUDY_LIGHT="true")
+        running = RunningParley(processes, folder / "state", broker, UNDERSTUDY_LIGHT="true")
         yield running
         running.stop()
+    broker.close()
 
 
 @pytest.mark.parametrize("business", BUSINESSES)

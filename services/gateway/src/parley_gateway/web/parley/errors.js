@@ -32,7 +32,7 @@ const WORDS = {
 };
 const SAME = {
   overloaded: 'full', token_used: 'token_expired', upstream_unavailable: 'service_unavailable',
-  resume_unknown: 'conversation_lost', session_lost: 'conversation_lost', link_closed: 'connection_lost',
+  resume_unknown: 'conversation_lost', resume_elsewhere: 'conversation_lost', session_lost: 'conversation_lost', link_closed: 'connection_lost',
 };
 
 export class ParleyError extends Error {

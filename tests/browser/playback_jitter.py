@@ -69,7 +69,7 @@ async def main() -> None:
         silence = speech(folder / "silence.wav", options.seconds + 60)
         async with (
             FakeSessionService() as service,
-            running_gateway(service, timing=Timing()) as world,
+            running_gateway(service, timing=Timing(resume_grace_ms=1_000)) as world,
             FaultProxy(world.port) as proxy,
             Chromium.running(processes, folder, silence) as browser,
             browser.tab(f"http://127.0.0.1:{proxy.port}") as tab,
@@ -80,8 +80,8 @@ async def main() -> None:
             await tab.until("client()?.isConnected", 30)
             await play(tab, await service.attached(), options.seconds, options.pace)
             counted = await tab.js("client().measure()")
-    names = ("underruns", "lateFrames", "targetMs", "oddities", "roundTripMs", "sampleRate")
-    print(json.dumps({**vars(options), **{key: counted[key] for key in names}}))
+            names = ("underruns", "lateFrames", "targetMs", "oddities", "roundTripMs", "sampleRate")
+            print(json.dumps({**vars(options), **{key: counted[key] for key in names}}), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+# The words this law forbids elsewhere: here, and in its test, they are what is looked for.
 _MARKS = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
 _SKIPS = re.compile(r"\bpytest\.(?:mark\.)?(?:skip|skipif|xfail|importorskip)\b|\bunittest\.skip")
 _HOMES = re.compile(

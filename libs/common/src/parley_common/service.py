@@ -181,6 +181,7 @@ async def _until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> No
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
+        # Raised by asyncio on Windows, where Ctrl-C still ends the process.
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:

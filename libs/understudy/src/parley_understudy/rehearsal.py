@@ -231,6 +231,7 @@ class _Told:
     def now(self) -> datetime:
         return self._opened_at + timedelta(milliseconds=self._now_ms - self._began_ms)
 
+    # Clock asks for both; a rehearsal sets the time itself, so a call to either is a mistake and says so.
     async def sleep_ms(self, delay_ms: float) -> None:
         raise NotImplementedError("a rehearsal waits for no one")
 

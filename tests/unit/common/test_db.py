@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -145,6 +146,41 @@ async def test_an_error_rolls_the_unit_of_work_back(database: Database, migratio
             await session.execute(text("UPDATE things SET n = 5 WHERE name = 'counter'"))
             raise ZeroDivisionError
     assert await count(database) == 0
+
+
+async def test_closing_waits_for_a_command_that_was_given_up_in_the_middle(sqlite_url: str) -> None:
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT max(i) FROM n"
+    before = set(threading.enumerate())
+    database = Database(sqlite_url, schema="stage")
+
+    async def ask() -> None:
+        async with database.begin() as session:
+            asking.set()
+            await session.execute(text(slow))
+
+    asking = asyncio.Event()
+    task = asyncio.create_task(ask())
+    await asking.wait()
+    await asyncio.sleep(0.01)
+    task.cancel()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    await database.aclose()
+    assert not [thread for thread in set(threading.enumerate()) - before if "worker" in thread.name]
+
+
+async def test_a_postgres_that_answers_nothing_is_given_up(
+    server: LocalPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COMMAND_S", 0.5)
+    database = Database(url_text(server.admin_url), schema="stage", pool_size=1)
+    await database.ping()
+    with pytest.raises(DependencyUnavailable):
+        async with database.begin() as session:
+            await session.execute(text("SELECT pg_sleep(30)"))
+    await database.ping()
+    await database.aclose()
 
 
 async def test_sqlite_writes_ahead_and_syncs_fully(sqlite_url: str) -> None:

@@ -11,10 +11,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from weakref import WeakSet
 
+import aiosqlite
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, MetaData, event, text
@@ -34,6 +37,8 @@ from parley_common.errors import ConfigInvalid, DependencyUnavailable
 SQLITE_BUSY_MS = 10_000
 POOL_WAIT_S = 10
 CONNECT_S = 5
+COMMAND_S = 30
+"""A PostgreSQL that does not answer a command within this time is away: its connection is given up."""
 _TROUBLE = (OSError, TimeoutError, DBAPIError, PoolExhausted)
 _AWAY_STATES = ("08", "25006", "53", "57P", "58")
 """PostgreSQL's codes for a lost connection, a standby, exhausted resources, starting or stopping, a broken disk."""
@@ -50,15 +55,18 @@ class Database:
         self.schema = schema
         self.url = _async_url(url)
         self.is_sqlite = self.url.startswith("sqlite")
-        self.engine = self._make_engine(pool_size)
+        self._sqlite_threads: WeakSet[Thread] = WeakSet()
+        self.engine = self._make_engine(pool_size, command_s=COMMAND_S)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
-    def _make_engine(self, pool_size: int) -> AsyncEngine:
+    def _make_engine(self, pool_size: int, *, command_s: float | None) -> AsyncEngine:
         if self.is_sqlite:
             path = make_url(self.url).database
             if path and path != ":memory:":
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-            engine = create_async_engine(self.url, connect_args={"timeout": SQLITE_BUSY_MS / 1000})
+            engine = create_async_engine(
+                self.url, connect_args={"timeout": SQLITE_BUSY_MS / 1000, "async_creator_fn": self._open_sqlite}
+            )
             event.listen(engine.sync_engine, "connect", _on_sqlite_connect)
             event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
             return engine
@@ -68,8 +76,18 @@ class Database:
             max_overflow=0,
             pool_timeout=POOL_WAIT_S,
             pool_pre_ping=True,
-            connect_args={"timeout": CONNECT_S, "server_settings": {"search_path": self.schema}},
+            connect_args={
+                "timeout": CONNECT_S,
+                "command_timeout": command_s,
+                "server_settings": {"search_path": self.schema},
+            },
         )
+
+    def _open_sqlite(self, path: str, **options: Any) -> aiosqlite.Connection:
+        connection = aiosqlite.connect(path, **options)
+        connection._thread.daemon = True  # as SQLAlchemy does: a connection in the middle of a command ends with us
+        self._sqlite_threads.add(connection._thread)
+        return connection
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncSession]:
@@ -89,8 +107,10 @@ class Database:
 
     async def migrate(self, script_location: Path) -> None:
         """Bring the schema to its newest revision; safe to run from many processes at once."""
+        # Waiting for another process's migration, or a large table's, may take longer than any other command.
+        engine = self.engine if self.is_sqlite else self._make_engine(1, command_s=None)
         try:
-            async with self.engine.connect() as connection:
+            async with engine.connect() as connection:
                 await self._prepare(connection)
                 await connection.run_sync(_upgrade, script_location, self.schema)
                 await connection.commit()
@@ -98,6 +118,9 @@ class Database:
             if is_unavailable(wrong):
                 raise DependencyUnavailable(f"the {self.schema} database: {type(wrong).__name__}") from wrong
             raise
+        finally:
+            if engine is not self.engine:
+                await engine.dispose()
 
     async def _prepare(self, connection: AsyncConnection) -> None:
         if self.is_sqlite:
@@ -107,8 +130,13 @@ class Database:
         await connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"'))
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection, and wait for what the driver still does in its threads."""
         await self.engine.dispose()
+        # One given up in mid-command, or never opened, is closed by its thread, which then tells our event loop.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SQLITE_BUSY_MS / 1000):
+                while any(thread.is_alive() for thread in self._sqlite_threads):
+                    await asyncio.sleep(0.001)
 
 
 def is_unavailable(wrong: BaseException) -> bool:

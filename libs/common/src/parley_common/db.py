@@ -65,7 +65,8 @@ class Database:
             if path and path != ":memory:":
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
             engine = create_async_engine(
-                self.url, connect_args={"timeout": SQLITE_BUSY_MS / 1000, "async_creator_fn": self._open_sqlite}
+                self.url,
+                connect_args={"timeout": SQLITE_BUSY_MS / 1000, "async_creator_fn": self._open_sqlite},
             )
             event.listen(engine.sync_engine, "connect", _on_sqlite_connect)
             event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
@@ -85,8 +86,9 @@ class Database:
 
     def _open_sqlite(self, path: str, **options: Any) -> aiosqlite.Connection:
         connection = aiosqlite.connect(path, **options)
-        connection._thread.daemon = True  # as SQLAlchemy does: a connection in the middle of a command ends with us
-        self._sqlite_threads.add(connection._thread)
+        thread = connection._thread  # noqa: SLF001 - the driver names it nowhere else; SQLAlchemy reaches for it too
+        thread.daemon = True
+        self._sqlite_threads.add(thread)
         return connection
 
     @asynccontextmanager
@@ -135,7 +137,7 @@ class Database:
         # One given up in mid-command, or never opened, is closed by its thread, which then tells our event loop.
         with suppress(TimeoutError):
             async with asyncio.timeout(SQLITE_BUSY_MS / 1000):
-                while any(thread.is_alive() for thread in self._sqlite_threads):
+                while any(thread.is_alive() for thread in self._sqlite_threads):  # noqa: ASYNC110 - a thread tells none
                     await asyncio.sleep(0.001)
 
 

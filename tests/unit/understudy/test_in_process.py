@@ -283,6 +283,14 @@ def test_whatever_a_script_does_a_session_ends_or_goes_on_and_never_gets_stuck(
     assert all(json.loads(json.dumps(event))["type"] for event in events(played.frames))
 
 
+@pytest.mark.parametrize("do", [{"delay_ms": 20}, "silence"])
+def test_a_session_whose_last_words_a_script_holds_back_ends_all_the_same(do: Any) -> None:
+    played = Played(faults={"rules": [{"when": {"server": "error"}, "do": do}]})
+    played.wait(HOUR_MS + 1_000)
+    assert isinstance(played.frames[-1], Vanish if do == "silence" else Close)
+    assert played.rehearsal.due_ms() is None
+
+
 def is_sound(rule: dict[str, Any]) -> bool:
     try:
         plan_of([rule])

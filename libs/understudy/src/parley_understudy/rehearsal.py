@@ -118,6 +118,7 @@ class Rehearsal:
         self._scale = admitted.conditions.time_scale or settings.time_scale
         self._began_ms, self._own_began_ms = self._told.now_ms(), made.clock.now_ms()
         self._ends_ms = self._own_began_ms + made.lasts_s * 1000
+        self._is_expiring = False
 
     @property
     def id(self) -> str:
@@ -166,13 +167,21 @@ class Rehearsal:
         """Return when :meth:`advance` is to be called next; None when the session is over."""
         if self._over:
             return None
-        own = [self._ends_ms, self._line.due_ms(), self._jobs[0][0] if self._jobs else None]
-        own_due_ms = min(each for each in own if each is not None)
+        own_due_ms = self._next_ms()
+        if not self._is_expiring or own_due_ms is None:
+            own_due_ms = min(self._ends_ms, own_due_ms or math.inf)
         due_ms = self._began_ms + (own_due_ms - self._own_began_ms) / self._scale
         return max(math.ceil(due_ms), self._told.now_ms())
 
+    def _next_ms(self) -> float | None:
+        """Return when something but the session's expiry is due."""
+        due = (self._line.due_ms(), self._jobs[0][0] if self._jobs else None)
+        return min((each for each in due if each is not None), default=None)
+
     def _advanced(self, own_ms: float) -> list[Out]:
-        if own_ms >= self._ends_ms:
+        # A script may hold back what expiry sends: then that is waited for, and a session that fell silent is dropped.
+        if own_ms >= self._ends_ms and (not self._is_expiring or self._next_ms() is None):
+            self._is_expiring = True
             return self._line.expire(own_ms)
         outs: list[Out] = []
         while self._jobs and self._jobs[0][0] <= own_ms:

@@ -104,10 +104,15 @@ class Client:
         self.flushed: list[tuple[int, int, int]] = []
         """Epoch, item and samples of each answered flush."""
         self.close_code = 1000
+        self.resumed_at: wire.Ready | None = None
+        """How another gateway welcomed it."""
         self.quiet_since_ms = 0
         self._network_ms = network_ms
         self._arrives_ms = {"up": 0, "down": 0}
         self._up: asyncio.Queue[bytes | str | None] = asyncio.Queue()
+        self._first_up = self._up
+        self.is_cut_off = False
+        """Its first gateway is gone."""
         self._mic = bytearray()
         self._sample = 0
         self._heard_before = 0
@@ -117,16 +122,28 @@ class Client:
     # -- the link's socket, as the session service holds it ----------------------------------------
 
     async def receive(self) -> bytes | str | None:
-        return await self._up.get()
+        return await self._first_up.get()
 
     async def send_bytes(self, frame: bytes) -> None:
-        self._later("down", lambda: self._frame(frame))
+        if not self.is_cut_off:
+            self._later("down", lambda: self._frame(frame))
 
     async def send_text(self, text: str) -> None:
-        self._later("down", lambda: self._text(text))
+        if not self.is_cut_off:
+            self._later("down", lambda: self._text(text))
 
     async def close(self, code: int, reason: str) -> None:
-        self._up.put_nowait(None)
+        self._first_up.put_nowait(None)
+
+    def gateway_closes(self, code: int) -> None:
+        """The gateway is gone, with this close code: what is sent to the client is lost, it plays on what it has."""
+        self.is_cut_off, self.close_code = True, code
+        self._first_up.put_nowait(None)
+
+    def dial_again(self) -> NextGateway:
+        """Return the link of another gateway to this client; its first frame must be the session's ``ready``."""
+        self.is_cut_off, self._up = True, asyncio.Queue()
+        return NextGateway(self, self._up)
 
     def _later(self, way: str, do: Callable[[], None]) -> None:
         """Let something arrive after the network's delay, never before what was sent earlier."""
@@ -154,6 +171,8 @@ class Client:
     def _text(self, text: str) -> None:
         message, now_ms = wire.decode_down_link(text), self.clock.now_ms()
         match message:
+            case wire.Ready() if self.playout is not None:
+                self.resumed_at = message
             case wire.Ready():
                 self.playout = PlayoutBuffer(origin_ms=now_ms, epoch=message.epoch, keep_audio=False)
                 self.quiet_since_ms = now_ms
@@ -245,6 +264,29 @@ class Client:
         quiet = self.clock.now_ms() - self.quiet_since_ms >= 3_000
         said_all = self.playout is not None and not self.lines and not self._mic
         return said_all and quiet and self._is_answered(self.clock.now_ms())
+
+
+class NextGateway:
+    """The link of a gateway at which a client resumes."""
+
+    close_code = 1000
+
+    def __init__(self, client: Client, up: asyncio.Queue[bytes | str | None]) -> None:
+        self._client = client
+        self._up = up
+
+    async def receive(self) -> bytes | str | None:
+        return await self._up.get()
+
+    async def send_bytes(self, frame: bytes) -> None:
+        self._client._frame(frame)
+
+    async def send_text(self, text: str) -> None:
+        self._client._text(text)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.close_code = code
+        self._up.put_nowait(None)
 
 
 class Facts:

@@ -19,6 +19,9 @@ from websockets.typing import Subprotocol
 from harness.waiting import until
 from parley_common.contracts.audio_link import (
     BEAT_EVERY_MS,
+    LINK_CALLER_HUNG_UP,
+    LINK_CLIENT_LOST,
+    LINK_REPLACED,
     LINK_SUBPROTOCOL,
     Attach,
     Beat,
@@ -34,6 +37,7 @@ from parley_common.contracts.audio_link import (
 )
 
 LINK_PATH = "/v1/link"
+_UNKNOWN = Error("resume_unknown", "this session is over; open a new one", fatal=True)
 
 
 class FakeLink:
@@ -46,7 +50,14 @@ class FakeLink:
         """Everything but beats."""
         self.beats_count = 0
         self.is_beating = True
+        self.is_over = False
+        """Its session ended, or goes on at another link."""
         self._socket = socket
+
+    def holds(self, session_id: str) -> bool:
+        """Say whether this is a session's newest link, and the session is not over."""
+        gone_for_good = self.close_code in {1000, LINK_CALLER_HUNG_UP, LINK_CLIENT_LOST}
+        return self.attach.session_id == session_id and not self.is_over and not gone_for_good
 
     @property
     def close_code(self) -> int | None:
@@ -195,12 +206,21 @@ class FakeSessionService:
     def _refusal(self, attach: Attach) -> Error | None:
         if self.refuses is not None:
             return self.refuses
+        if attach.resume:
+            return None if self._running(attach.session_id) else _UNKNOWN
         if attach.token_id in self._seen_tokens:
             return Error("token_used", "this token opened a session before", fatal=True)
         self._seen_tokens.add(attach.token_id)
         return None
 
+    def _running(self, session_id: str) -> FakeLink | None:
+        """Return the link of a session that did not end: another gateway may take it over from there."""
+        return next((link for link in self.links if link.holds(session_id)), None)
+
     async def _run(self, link: FakeLink, socket: ServerConnection) -> None:
+        if link.attach.resume and (old := self._running(link.attach.session_id)):
+            old.is_over = True
+            await old.close(LINK_REPLACED, "replaced")
         async with asyncio.TaskGroup() as group:
             beating = group.create_task(self._beat(link, socket))
             if not self.is_mute:
@@ -225,6 +245,7 @@ class FakeSessionService:
             return
         link.messages.append(message)
         if isinstance(message, Hangup) and self.ends_on_hangup:
+            link.is_over = True
             await link.send(Ended("caller_hung_up"))
 
     async def _beat(self, link: FakeLink, socket: ServerConnection) -> None:

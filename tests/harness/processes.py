@@ -117,7 +117,7 @@ class Proc:
         """Return the last lines that it has written."""
         return "\n".join(self.log().splitlines()[-lines_max:])
 
-    async def wait_ready(self, url: str, deadline_s: float = 20.0) -> None:
+    async def wait_ready(self, url: str, deadline_s: float = 60.0) -> None:
         """Wait until ``GET url`` answers 200; fail at once, with the log, when the process ends instead."""
         async with httpx.AsyncClient(verify=False, trust_env=False) as client:
 
@@ -129,7 +129,7 @@ class Proc:
 
             await until(ready, deadline_s, f"{self.name} to be ready at {url}")
 
-    async def wait_log(self, text: str, deadline_s: float = 20.0) -> None:
+    async def wait_log(self, text: str, deadline_s: float = 60.0) -> None:
         """Wait until the process has written ``text``; fail at once when it ends without."""
 
         def written() -> bool:
@@ -140,7 +140,7 @@ class Proc:
 
         await until(written, deadline_s, f"{self.name} to write {text!r}")
 
-    async def wait_exit(self, deadline_s: float = 10.0) -> int:
+    async def wait_exit(self, deadline_s: float = 30.0) -> int:
         """Wait until the process has ended by itself; return its exit code."""
         await until(lambda: not self.is_running, deadline_s, f"{self.name} to end")
         return self._popen.wait()

@@ -128,7 +128,7 @@ async def test_sigterm_asks_clients_to_move_and_ends_within_the_grace(start: Sta
             async with httpx.AsyncClient(trust_env=False) as http:
                 assert (await http.get(f"{url}/readyz")).json()["waiting_for"].keys() == {"draining"}
                 assert (await http.post(f"{url}/v1/tokens", json={"business": "cap"})).status_code == 503
-            assert (await caller.expect(Error)).code == "draining"
+            assert (await caller.expect(Notice)).code == "move"
             assert await caller.closed() == 1012
         assert await service.link.closed() == 4002
         assert await proc.wait_exit(5) == 0

@@ -13,6 +13,7 @@ from fakes.session_service import FakeLink, FakeSessionService
 from harness.fault_proxy import FaultProxy
 from harness.waiting import until
 from parley_common.contracts.audio_link import (
+    Error,
     Flush,
     Flushed,
     Hangup,
@@ -24,6 +25,7 @@ from parley_common.contracts.audio_link import (
     Playout,
     Pong,
     Ready,
+    SetMode,
     Text,
     Transcript,
     pack_downlink,
@@ -135,7 +137,7 @@ async def test_a_flush_that_nobody_could_answer_is_answered_here_and_overtakes_w
         await link.send_raw(frame(1))
         await link.send(Flush(EPOCH + 1))
         await until(lambda: len(link.messages) == 2, why="the answer to the flush")
-        assert link.messages[1] == Flushed(EPOCH + 1, 1, 240)
+        assert link.messages[1] == Flushed(EPOCH + 1, 1, 240, in_place=True)
         fresh = frame(0, item=2, epoch=EPOCH + 1)
         await link.send_raw(fresh)
         async with back(world, token_of(caller)) as (again, ready):
@@ -145,7 +147,7 @@ async def test_a_flush_that_nobody_could_answer_is_answered_here_and_overtakes_w
             await again.say(Flushed(EPOCH + 1, 1, 300))
             await again.say(Text("after"))
             await until(lambda: Text("after") in link.messages, why="the text")
-        assert [m for m in link.messages if isinstance(m, Flushed)] == [Flushed(EPOCH + 1, 1, 240)]
+        assert [m for m in link.messages if isinstance(m, Flushed)] == link.messages[1:2]
 
 
 async def test_of_two_sockets_with_one_token_the_newest_wins_and_the_other_is_told() -> None:
@@ -192,14 +194,43 @@ async def test_a_session_that_ends_while_its_client_is_away_is_over() -> None:
             assert await again.refused() == ("resume_unknown", 1008)
 
 
-async def test_a_session_of_another_gateway_cannot_be_resumed_here() -> None:
-    async with talking() as (world, _, link), running_gateway(world.service) as other:
-        caller_token = other.gateway.tokens.issue_resume(
-            ResumeGrant("cap", link.attach.session_id, world.service.url, 1, exp=2**40, gateway="another")
+async def test_a_session_of_another_gateway_is_taken_over_and_the_client_there_is_told() -> None:
+    async with talking() as (world, caller, _), running_gateway(world.service, timing=PATIENT) as other:
+        async with back(other, token_of(caller), Have(1, 480)) as (again, ready):
+            link = await world.service.attached(2)
+            assert (link.attach.resume, link.attach.have) == (True, (Have(1, 480),))
+            assert (ready.epoch, ready.session) == (EPOCH, link.attach.session_id)
+            assert (await caller.expect(Notice)).code == "replaced"
+            assert await caller.closed() == 4409
+            await link.send_raw(frame(1))
+            assert await again.receive_frames(1) == [frame(1)]
+            await until(lambda: not world.gateway.sessions, why="the first gateway to forget it")
+            assert world.gateway.admission.sessions_count == 0
+            assert other.gateway.admission.sessions_count == 1
+            async with back(world, token_of(again), Have(1, 960)):
+                assert (await again.expect(Notice)).code == "replaced"
+                await until(lambda: not other.gateway.sessions, why="the second gateway to forget it")
+
+
+async def test_a_session_whose_replica_is_gone_may_be_asked_for_again() -> None:
+    async with talking() as (world, caller, _), running_gateway(world.service) as other:
+        token = token_of(caller)
+        await world.service.stop()
+        async with other.caller() as again:
+            await again.say(Open(resume=token))
+            assert await again.refused() == ("service_unavailable", 1013)
+            assert other.gateway.admission.sessions_count == 0
+
+
+async def test_a_text_only_token_stays_text_only_at_another_gateway() -> None:
+    async with talking() as (world, caller, link), running_gateway(world.service, timing=PATIENT) as other:
+        token = other.gateway.tokens.issue_resume(
+            ResumeGrant("cap", link.attach.session_id, world.service.url, 1, exp=2**40, mode="text")
         )
-        async with world.caller() as again:
-            await again.say(Open(resume=caller_token))
-            assert await again.refused() == ("resume_elsewhere", 1008)
+        async with back(other, token) as (again, _):
+            await again.say(SetMode("voice"))
+            assert (await again.expect(Error)).code == "text_only"
+        assert caller.messages
 
 
 async def test_a_client_comes_back_to_a_full_and_draining_gateway_and_is_asked_to_move() -> None:

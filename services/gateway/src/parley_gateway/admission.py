@@ -130,6 +130,12 @@ class Admission:
             running.opened_ms.append(now_ms)
         self.sessions_count += 1
 
+    def begin_again(self, business: str) -> None:
+        """Count a session that runs already, and is counted for its business; ``end`` must follow. Raises Overloaded."""
+        self._check_room()
+        self._businesses.setdefault(business, _Running()).sessions += 1
+        self.sessions_count += 1
+
     def end(self, business: str) -> None:
         """Count one session less."""
         self._businesses[business].sessions -= 1

@@ -89,6 +89,15 @@ class Gateway:
             self.admission.end(business)
 
     @contextmanager
+    def place_again(self, business: str) -> Iterator[None]:
+        """Count a session that another gateway held: only room here is asked for. Raises Overloaded before that."""
+        self.admission.begin_again(business)
+        try:
+            yield
+        finally:
+            self.admission.end(business)
+
+    @contextmanager
     def running(self, relay: Relay, session_id: str, url: str) -> Iterator[None]:
         """Register a session on a replica while it runs."""
         self.sessions[session_id] = relay

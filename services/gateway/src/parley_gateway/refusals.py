@@ -21,10 +21,6 @@ CLOSE_OPEN_TIMEOUT = 4408
 CLOSE_REPLACED = 4409
 """Ours: after HTTP's 409."""
 
-LINK_CALLER_HUNG_UP = 4000
-LINK_CLIENT_LOST = 4001
-LINK_GATEWAY_DRAINING = 4002
-
 RETRY_AFTER_S = 2.0
 """When to come back after something that usually passes at once."""
 

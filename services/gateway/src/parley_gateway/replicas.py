@@ -48,19 +48,22 @@ class Replicas:
 
     def began(self, url: str) -> None:
         """Count a session of ours there; ``ended`` must follow."""
-        self._known[url].ours_count += 1
+        self._known.setdefault(url, _Known()).ours_count += 1
 
     def ended(self, url: str) -> None:
         """Count a session of ours less."""
-        self._known[url].ours_count -= 1
+        if url in self._known:
+            self._known[url].ours_count -= 1
 
     def told(self, url: str, load: Load) -> None:
         """Take what a replica says of itself."""
-        self._known[url].load = load
+        if url in self._known:
+            self._known[url].load = load
 
     def failed(self, url: str) -> None:
         """Take it as unready until a probe says otherwise."""
-        self._known[url].is_ready = False
+        if url in self._known:
+            self._known[url].is_ready = False
 
     async def watch(self, clock: Clock) -> None:
         """Probe every replica twice a second, until cancelled."""

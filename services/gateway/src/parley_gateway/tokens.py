@@ -53,7 +53,9 @@ class ResumeGrant(msgspec.Struct, frozen=True, rename={"session_id": "sid"}):
     fence: int
     exp: int
     gateway: str = ""
-    """The gateway process that holds the session."""
+    """The gateway process that holds the session, or held it."""
+    mode: Mode = "voice"
+    """As in the token that opened it."""
     use: Literal["resume"] = "resume"
 
 

@@ -9,10 +9,11 @@ Law: a full mailbox fails the session as Overloaded; control events are never dr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import msgspec
 import structlog
 
 from parley_common.clock import Clock, Timer
@@ -22,13 +23,14 @@ from parley_common.telemetry import Counter
 from parley_session import realtime_codec
 from parley_session.barge_in_meter import BargeInMeter
 from parley_session.caller_audio import CallerAudio
-from parley_session.caller_link import CallerLink
+from parley_session.caller_link import CallerLink, LostAs, Socket
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
 from parley_session.core.config import SessionConfig
 from parley_session.core.state import SessionState, initial
 from parley_session.core.step import next_deadline_ms, step
 from parley_session.facts import FactWriter
+from parley_session.link_codec import event_of, message_of
 from parley_session.meters import count_client_stats, count_spending
 from parley_session.realtime_codec import UpstreamProfile
 from parley_session.realtime_link import Dial, Endpoint, RealtimeLink, dial_websocket
@@ -40,6 +42,7 @@ LINK_CLOSE_NORMAL = 1000
 
 log = structlog.get_logger("session")
 IGNORED = Counter("parley_session_ignored", "Events the core did nothing about, by reason", ["reason"])
+RESUMED = Counter("parley_session_links_taken_over", "Sessions that went on at another gateway")
 VIOLATIONS = Counter(
     "parley_session_link_violations", "Frames of a gateway that broke the protocol", ["code"]
 )
@@ -72,7 +75,8 @@ class Conductor:
         self._mailbox: asyncio.Queue[tuple[ev.Event, int]] = asyncio.Queue(MAILBOX_MAX)
         self._endpoint = endpoint
         self._upstream = self._new_link()
-        self._connections: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Those of the links and of the upstream connections."""
         self._group: asyncio.TaskGroup | None = None
         self._requester = replace(parts.requester, on_answer=self.tell)
         self._caller = CallerAudio(self._append, self._level_reader(parts.config))
@@ -82,7 +86,9 @@ class Conductor:
         self._trace = SessionTrace(_traced(parts, endpoint), self._clock)
         self._barge_ins = BargeInMeter()
         self._end: ef.EndSession | None = None
-        self.last_heard_ms = self._clock.now_ms()
+        self._ready: audio_link.Ready | None = None
+        self._uplink_sample = 0
+        self._heard_ms = self._clock.now_ms()
 
     @property
     def business(self) -> str:
@@ -119,19 +125,62 @@ class Conductor:
             return None
         return lambda is_loud: self.tell(ev.CallerLevelChanged(is_loud))
 
-    async def _read_link(self) -> None:
-        socket = self._parts.link.socket
+    async def resume(self, socket: Socket, have: Iterable[audio_link.Have]) -> None:
+        """Go on over another gateway's link until that one is closed, or replaced in turn.
+
+        Raises PeerViolation (resume_unknown) when the session is over, or was never ready.
+        """
+        if self._ready is None or self._end is not None:
+            raise PeerViolation("this session is over; open a new one", code="resume_unknown")
+        link = self._parts.link
+        link.take_over(socket, msgspec.structs.replace(self._ready, uplink_sample=self._uplink_sample), have)
+        log.info("session.taken_over")
+        RESUMED.inc()
+        await asyncio.wait({self._run_link(socket)})
+
+    def check_link(self, now_ms: int, grace_ms: int) -> None:
+        """Give up a gateway that is silent, and the session when none came back for it within the grace."""
+        link = self._parts.link
+        if self._end is not None:
+            return
+        if link.socket is not None:
+            if now_ms - self._heard_ms > audio_link.LINK_LOST_AFTER_MS:
+                self._lose_link("lost")
+        elif now_ms - link.lost_ms >= grace_ms:
+            self.tell(ev.LinkLost(link.lost_as))
+
+    def _lose_link(self, lost_as: LostAs) -> None:
+        self._parts.link.lose(lost_as, self._clock.now_ms())
+        log.info("session.held", why=lost_as)
+
+    def _run_link(self, socket: Socket) -> asyncio.Task[None]:
+        self._heard_ms = self._clock.now_ms()
+        self._start(self._parts.link.write())
+        return self._start(self._read_link(socket))
+
+    async def _read_link(self, socket: Socket) -> None:
         while (frame := await socket.receive()) is not None:
-            self.last_heard_ms = self._clock.now_ms()
+            self._heard_ms = self._clock.now_ms()
             try:
                 if isinstance(frame, bytes):
-                    self._caller.hear(audio_link.unpack_uplink(frame)[1])
+                    first, pcm = audio_link.unpack_uplink(frame)
+                    self._uplink_sample = first + len(pcm) // audio_link.BYTES_PER_SAMPLE
+                    self._caller.hear(pcm)
                 else:
                     await self._take(audio_link.decode_up_link(frame))
             except PeerViolation as wrong:
                 # The gateway vets what clients send; what still gets here is a fault of its own.
                 VIOLATIONS.labels(wrong.stable_code).inc()
-        self.tell(ev.LinkLost(_LINK_REASONS.get(socket.close_code, "lost")))
+        if self._parts.link.socket is socket and self._end is None:
+            self._link_closed(socket.close_code)
+
+    def _link_closed(self, code: int) -> None:
+        """Only a gateway that knows its client to be gone ends the session: without it the client finds another."""
+        reason = _CLIENT_GONE.get(code)
+        if reason is not None:
+            self.tell(ev.LinkLost(reason))
+        else:
+            self._lose_link("drained" if code == audio_link.LINK_GATEWAY_DRAINING else "lost")
 
     async def _take(self, message: audio_link.UpLink) -> None:
         if isinstance(message, audio_link.Talk):
@@ -142,7 +191,12 @@ class Conductor:
         if isinstance(message, audio_link.Stats):
             count_client_stats(message)
             return
-        event = _event_of(message)
+        unreceived = self._parts.link.unreceived
+        if isinstance(message, audio_link.Playout):
+            unreceived.reported(message)
+        elif isinstance(message, audio_link.Flushed) and not unreceived.flush_answered(message):
+            return  # it was answered in the client's place
+        event = event_of(message)
         if event is not None:
             self.tell(event)
 
@@ -154,16 +208,15 @@ class Conductor:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                tasks = {
-                    group.create_task(self._read_link()),
-                    group.create_task(self._parts.link.write()),
-                }
-                self._run_upstream()
+                if self._parts.link.socket is not None:
+                    self._run_link(self._parts.link.socket)
+                self._start(self._upstream.run())
                 await self._loop()
                 self._upstream.close()
                 self._parts.link.close(LINK_CLOSE_NORMAL, "ended")
-                await asyncio.wait(tasks | self._connections, timeout=2)
-                for task in tasks | self._connections:
+                if self._tasks:
+                    await asyncio.wait(self._tasks, timeout=2)
+                for task in self._tasks:
                     task.cancel()
         finally:
             self._cancel_timer()
@@ -234,7 +287,7 @@ class Conductor:
                     self._parts.link.play(effect.epoch, effect.number, effect.first_sample, effect.pcm)
                 )
             case ef.FlushPlayout():
-                self._to_client(self._parts.link.flush(effect.epoch))
+                self._flush(effect.epoch)
             case ef.Ignored():
                 IGNORED.labels(effect.reason).inc()
             case ef.PlayLocal():
@@ -257,9 +310,11 @@ class Conductor:
                 self._send(effect)
 
     def _send(self, effect: ef.Effect) -> None:
-        message = _message_of(effect, self._parts.config)
+        message = message_of(effect, self._parts.config)
         if isinstance(effect, ef.WelcomeClient):
             self._trace.welcomed()
+        if isinstance(message, audio_link.Ready):
+            self._ready, self._parts.link.unreceived.epoch = message, message.epoch
         if message is not None:
             self._to_client(self._parts.link.send(message))
             return
@@ -271,6 +326,13 @@ class Conductor:
         if not taken and self._end is None:
             self.tell(ev.ShellFailed("overloaded", "the gateway does not take what it is sent"))
 
+    def _flush(self, epoch: int) -> None:
+        link = self._parts.link
+        self._to_client(link.flush(epoch))
+        if link.socket is None:
+            answer = link.unreceived.answer_flush(epoch)
+            self.tell(ev.FlushAnswered(answer.epoch, answer.item, answer.played))
+
     def _play_local(self, effect: ef.PlayLocal) -> None:
         pcm = self._parts.local_pcm[effect.name]
         self._to_client(self._parts.link.play(effect.epoch, effect.number, 0, pcm))
@@ -279,17 +341,18 @@ class Conductor:
         self._upstream.close()
         self._upstream = self._new_link()
         self._caller.begin_connection()
-        self._run_upstream()
+        self._start(self._upstream.run())
 
     def _new_link(self) -> RealtimeLink:
         profile = self._parts.profile
         return RealtimeLink(self._endpoint, profile.model, self._from_upstream, self._parts.dial)
 
-    def _run_upstream(self) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         assert self._group is not None  # noqa: S101 - run() has set it
-        task = self._group.create_task(self._upstream.run())
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _close_upstream(self) -> None:
         """What it still says is nobody's: events of any link but the newest are dropped, so forget this one."""
@@ -318,61 +381,8 @@ def _traced(parts: Parts, endpoint: Endpoint) -> Traced:
     return Traced(config.session_id, requester.business, parts.profile.model, provider, parts.traceparent)
 
 
-_LINK_REASONS: dict[int, Literal["caller", "lost", "drained"]] = {
-    4000: "caller",
-    4001: "lost",
-    4002: "drained",
+_CLIENT_GONE: dict[int, Literal["caller", "lost"]] = {
+    audio_link.LINK_CALLER_HUNG_UP: "caller",
+    audio_link.LINK_CLIENT_LOST: "lost",
 }
-"""What a gateway says with its close code; anything else is a lost link."""
-
-
-def _event_of(message: audio_link.UpLink) -> ev.Event | None:
-    """Return the core event of a link message; null for those the shell keeps to itself."""
-    match message:
-        case audio_link.Playout():
-            return ev.PlayoutReported(message.epoch, message.item, message.received, message.played)
-        case audio_link.Flushed():
-            return ev.FlushAnswered(message.epoch, message.item, message.played)
-        case audio_link.Text():
-            return ev.CallerTyped(message.text[: audio_link.TEXT_MAX_CHARS])
-        case audio_link.SetMode():
-            return ev.CallerModeChosen(message.mode)
-        case audio_link.Mute():
-            return ev.CallerMuted(message.muted)
-        case audio_link.Feedback():
-            return ev.CallerRated(min(5, max(1, message.rating)), message.comment)
-        case audio_link.Hangup():
-            return ev.CallerHungUp()
-        case _:
-            return None
-
-
-def _message_of(effect: ef.Effect, config: SessionConfig) -> audio_link.DownLink | None:
-    """Return the client message of an effect; null for effects that are not for the client."""
-    match effect:
-        case ef.WelcomeClient():
-            limits = audio_link.Limits(
-                session_max_s=config.limits.session_max_ms // 1000,
-                flush_answer_ms=config.turn_taking.flush_answer_ms,
-            )
-            return audio_link.Ready(session=config.session_id, resume="", limits=limits, epoch=effect.epoch)
-        case ef.BeginItem():
-            return audio_link.Item(effect.number, effect.role, "begins", effect.epoch)
-        case ef.EndItem():
-            return audio_link.Item(effect.number, effect.role, "ends", effect.epoch, effect.samples)
-        case ef.ShowTranscript():
-            return audio_link.Transcript(effect.number, effect.role, effect.text, effect.final, effect.heard)
-        case ef.PausePlayout():
-            return audio_link.Pause()
-        case ef.ResumePlayout():
-            return audio_link.Resume()
-        case ef.ShowState():
-            return audio_link.State(effect.state)
-        case ef.ShowTool():
-            return audio_link.Tool(effect.name, effect.phase, effect.call_id, effect.outcome)
-        case ef.ShowNotice():
-            return audio_link.Notice(effect.code, effect.message)
-        case ef.ShowError():
-            return audio_link.Error(effect.code, effect.message, fatal=effect.fatal)
-        case _:
-            return None
+"""What a gateway says with its close code; after any other the client may come back elsewhere."""

@@ -1,6 +1,6 @@
 """The host of sessions: vets each attach, builds a conductor for it, keeps the beat of all links.
 
-Law: a token id is accepted once per replica; a link that is silent for 1.5 s is lost.
+Law: a token id is accepted once per replica; a link that is silent for 1.5 s is lost, its session only after the grace.
 """
 
 from __future__ import annotations
@@ -81,6 +81,9 @@ class Host:
         try:
             attach = await self._read_attach(socket)
             join_logs(session_id=attach.session_id, traceparent=attach.traceparent, business=attach.business)
+            if attach.resume:
+                await self._resume(attach, socket)
+                return
             conductor = await self._open(attach, link)
         except ParleyError as wrong:
             log.warning("session.refused", code=wrong.stable_code)
@@ -105,6 +108,13 @@ class Host:
         if not isinstance(message, audio_link.Attach):
             raise PeerViolation("the first message of a link is an attach", code="attach_expected")
         return message
+
+    async def _resume(self, attach: audio_link.Attach, socket: Socket) -> None:
+        """Serve another gateway's link of a session that runs here. Draining refuses only what is new."""
+        found = self._sessions.get(attach.session_id)
+        if found is None or found[0].business != attach.business:
+            raise PeerViolation("this session is over; open a new one", code="resume_unknown")
+        await found[0].resume(socket, attach.have or ())
 
     async def _open(self, attach: audio_link.Attach, link: CallerLink) -> Conductor:
         business = self._admit(attach)
@@ -260,8 +270,7 @@ class Host:
             now_ms = self._shared.clock.now_ms()
             for conductor, link in list(self._sessions.values()):
                 link.send(audio_link.Beat())
-                if now_ms - conductor.last_heard_ms > audio_link.LINK_LOST_AFTER_MS:
-                    conductor.tell(LinkLost("lost"))
+                conductor.check_link(now_ms, self._shared.settings.resume_grace_s * 1000)
             await self._shared.clock.sleep_ms(audio_link.BEAT_EVERY_MS)
 
     async def drain(self, grace_s: float) -> None:

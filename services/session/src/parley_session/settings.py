@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from parley_common.contracts.audio_link import RESUME_GRACE_S
 from parley_common.settings import ServiceSettings
 
 
@@ -37,6 +38,8 @@ class SessionSettings(ServiceSettings):
     rendered_dir: Path | None = None
     """Where ``parley render`` keeps speech; null: ``rendered`` under PARLEY_STATE_DIR."""
 
+    resume_grace_s: int = Field(default=RESUME_GRACE_S, ge=0, le=600)
+    """How long a session whose gateway is gone waits for its client to come back by another."""
     flush_answer_ms: int = Field(default=300, ge=10, le=2000)
     tool_attempts_max: int = Field(default=3, ge=1, le=10)
     spool_facts_max: int = Field(default=50_000, ge=100)

@@ -28,8 +28,16 @@ FRAME_MAX_BYTES = 64 * 1024
 TEXT_MAX_CHARS = 4_000
 PING_EVERY_MS = 5_000
 CLIENT_LOST_AFTER_MS = 15_000
+RESUME_GRACE_S = 30
+"""So long a session waits for a client that lost its socket, and for a gateway that lost its link."""
 BEAT_EVERY_MS = 500
 LINK_LOST_AFTER_MS = 1_500
+
+LINK_CALLER_HUNG_UP = 4000
+LINK_CLIENT_LOST = 4001
+LINK_GATEWAY_DRAINING = 4002
+LINK_REPLACED = 4003
+"""How a link is closed on purpose; by the session service only when another gateway took its session over."""
 
 _UP = struct.Struct("<I")
 _DOWN = struct.Struct("<III")
@@ -133,7 +141,7 @@ class Playout(msgspec.Struct, frozen=True, tag="playout"):
     played: int
 
 
-class Flushed(msgspec.Struct, frozen=True, tag="flushed"):
+class Flushed(msgspec.Struct, frozen=True, tag="flushed", omit_defaults=True):
     """The answer to a flush: the old epoch is silent; ``item`` was playing and ``played`` of it was rendered.
 
     ``item`` 0: nothing was playing.
@@ -142,6 +150,8 @@ class Flushed(msgspec.Struct, frozen=True, tag="flushed"):
     epoch: int
     item: int
     played: int
+    in_place: bool = False
+    """On a link: a gateway answered in place of a client that is away, and has not received the flush."""
 
 
 class Stats(msgspec.Struct, frozen=True, tag="stats", omit_defaults=True):
@@ -268,7 +278,10 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
 
 
 class Attach(msgspec.Struct, frozen=True, tag="attach", omit_defaults=True):
-    """The gateway gives a session to this replica: new, or with the checkpoint of an earlier owner."""
+    """The gateway gives a session to this replica: new, or with the checkpoint of an earlier owner.
+
+    With ``resume`` the session is here already, and this gateway takes it over from another: newest wins.
+    """
 
     session_id: str
     business: str
@@ -281,6 +294,9 @@ class Attach(msgspec.Struct, frozen=True, tag="attach", omit_defaults=True):
     uplink_sample: int = 0
     """First sample of the caller audio that follows."""
     traceparent: str | None = None
+    resume: bool = False
+    have: tuple[Have, ...] | None = None
+    """With ``resume``: what its client says it received, as in ``open``."""
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parley_common.contracts.audio_link import Error, Notice
+from parley_common.contracts.audio_link import (
+    LINK_CALLER_HUNG_UP,
+    LINK_CLIENT_LOST,
+    LINK_GATEWAY_DRAINING,
+    Error,
+    Notice,
+)
 from parley_gateway.refusals import (
     CLOSE_INTERNAL,
     CLOSE_OK,
@@ -15,9 +21,6 @@ from parley_gateway.refusals import (
     CLOSE_REPLACED,
     CLOSE_RESTART,
     CLOSE_TRY_LATER,
-    LINK_CALLER_HUNG_UP,
-    LINK_CLIENT_LOST,
-    LINK_GATEWAY_DRAINING,
     RETRY_AFTER_S,
 )
 
@@ -48,7 +51,7 @@ REPLACED = End(
     CLOSE_REPLACED,
     notice=Notice("replaced", "this session goes on at another socket"),
 )
-"""Of a socket, not of its session."""
+"""Of a socket, or of this gateway's part in a session; the session goes on."""
 BROKEN = End(
     "failed",
     CLOSE_INTERNAL,
@@ -71,8 +74,9 @@ DRAINED = End(
     CLOSE_RESTART,
     LINK_GATEWAY_DRAINING,
     "gateway_draining",
-    Error("draining", "this gateway is going away; open a new session", 1.0, fatal=True),
+    notice=Notice("move", "this gateway is gone; resume at another"),
 )
+"""The session service keeps the session for its grace, so that its client can go on at another gateway."""
 
 
 def ended_by_session(reason: str) -> End:

@@ -71,13 +71,13 @@ async def _serve_admitted(gateway: Gateway, socket: ClientSocket, leave: Callabl
     grant = _grant(gateway, socket, opening)
     with gateway.place(grant.business):
         relay, link = await _open_session(gateway, socket, opening, grant)
+        metrics.OPENED.labels(grant.business).inc()
+        log.info("session.opened", channel=grant.channel)
         await _run_session(gateway, relay, link, grant)
 
 
-async def _run_session(gateway: Gateway, relay: Relay, link: SessionLink, grant: Grant) -> None:
+async def _run_session(gateway: Gateway, relay: Relay, link: SessionLink, grant: Grant | ResumeGrant) -> None:
     began_ms = gateway.clock.now_ms()
-    metrics.OPENED.labels(grant.business).inc()
-    log.info("session.opened", channel=grant.channel)
     reason = "failed"
     try:
         with gateway.running(relay, grant.session_id, link.url):
@@ -96,15 +96,11 @@ async def _resume(
 ) -> None:
     """Give a client its session back, at this socket. Raises PeerViolation."""
     grant = gateway.tokens.verify_resume(token, gateway.clock.now())
-    if grant.gateway != gateway.instance:
-        raise PeerViolation(
-            "another gateway held this session, or this one before it started again; open a new one",
-            code="resume_elsewhere",
-        )
+    join_logs(session_id=grant.session_id, traceparent=None, business=grant.business)
     relay = gateway.sessions.get(grant.session_id)
     if relay is None:
-        raise PeerViolation("this session is over; open a new one", code="resume_unknown")
-    join_logs(session_id=grant.session_id, traceparent=None, business=grant.business)
+        await _take_over(gateway, socket, opening, grant)
+        return
     seat = relay.resume(socket, opening.have or ())
     if gateway.admission.draining:
         relay.move()
@@ -112,6 +108,35 @@ async def _resume(
     leave()
     log.info("session.resumed")
     await relay.serve(seat)
+
+
+async def _take_over(gateway: Gateway, socket: ClientSocket, opening: Open, grant: ResumeGrant) -> None:
+    """Take a session over from another gateway, or from our own last life. Raises PeerViolation, Transient."""
+    attach = Attach(
+        session_id=grant.session_id,
+        business=grant.business,
+        fence=grant.fence,
+        token_id="",
+        mode=grant.mode,
+        resume=True,
+        have=opening.have,
+    )
+    with gateway.place_again(grant.business):
+        relay, link = await _attach_again(gateway, socket, attach, grant)
+        metrics.RESUMED.labels("taken_over").inc()
+        await _run_session(gateway, relay, link, grant)
+
+
+async def _attach_again(
+    gateway: Gateway, socket: ClientSocket, attach: Attach, grant: ResumeGrant
+) -> tuple[Relay, SessionLink]:
+    try:
+        return await _try_replica(gateway, socket, attach, grant.replica, text_only=grant.mode == "text")
+    except Transient as away:
+        metrics.PLACEMENT_MISSES.labels(away.stable_code).inc()
+        raise DependencyUnavailable(
+            "the session service that holds this session does not answer", code="service_unavailable"
+        ) from away
 
 
 async def _refuse(gateway: Gateway, socket: ClientSocket, wrong: ParleyError) -> None:
@@ -234,6 +259,7 @@ def _surroundings(gateway: Gateway, attach: Attach, url: str, *, text_only: bool
                 fence=attach.fence,
                 exp=int(gateway.clock.now().timestamp()) + lasts_s,
                 gateway=gateway.instance,
+                mode="text" if text_only else "voice",
             )
         )
 

@@ -16,6 +16,7 @@ import structlog
 
 from parley_common.clock import Clock
 from parley_common.contracts.audio_link import (
+    LINK_REPLACED,
     Attach,
     Beat,
     Checkpoint,
@@ -42,6 +43,7 @@ from parley_common.errors import (
     ParleyError,
     PeerViolation,
 )
+from parley_common.unreceived import Unreceived
 from parley_gateway import metrics
 from parley_gateway.client_socket import ClientSocket
 from parley_gateway.clients.client_reader import ClientReader, Uplink
@@ -59,7 +61,6 @@ from parley_gateway.clients.ends import (
 )
 from parley_gateway.clients.flow import NO_LIMITS, FlowLimits
 from parley_gateway.clients.seat import Seat
-from parley_gateway.clients.unreceived import Unreceived
 from parley_gateway.refusals import RefusedForNow
 from parley_gateway.session_link import SessionLink
 from parley_gateway.settings import Timing
@@ -228,6 +229,9 @@ class Relay:
             self._end_by(message)
 
     def link_lost(self, code: int, reason: str) -> None:
+        if code == LINK_REPLACED:
+            self.finish(REPLACED)
+            return
         self._refuse_attach(DependencyUnavailable(f"the link closed: {code} {reason}", code="link_lost"))
         self.finish(SESSION_LOST)
 
@@ -247,6 +251,7 @@ class Relay:
         if isinstance(message, Ready):
             self._attached.set_result(message)
             self._unreceived.epoch = message.epoch
+            self._uplink.meter.begin(message.uplink_sample)
             self._send(encode(msgspec.structs.replace(message, resume=self._around.resume_token(message))))
         elif isinstance(message, Error):
             self._refuse_attach(_refusal(message))
@@ -301,7 +306,7 @@ class Relay:
         if isinstance(message, Playout):
             self._unreceived.reported(message)
         elif isinstance(message, Flushed):
-            return self._unreceived.flush_answered(message.epoch)
+            return self._unreceived.flush_answered(message)
         return True
 
     def _flush(self, flush: Flush, text: str) -> None:

@@ -44,6 +44,10 @@ class UplinkMeter:
         """Return the number that the next sample should have; 0 before the first."""
         return self._expected or 0
 
+    def begin(self, sample: int) -> None:
+        """Go on from where another gateway's meter was; 0 for a session that begins."""
+        self._expected = sample or None
+
     def accept(self, frame: bytes) -> None:
         """Count a frame. Raises PeerViolation: frame_too_large (close 1009) or odd_frame."""
         size = len(frame)

@@ -39,7 +39,7 @@ Subject = tuple[object, ...]
 
 
 class Unreceived:
-    """Kept for one session, over all the sockets that its client has in turn."""
+    """Kept for one session, over all the sockets that its client, or its gateway, has in turn."""
 
     def __init__(self, bytes_max: int) -> None:
         self.epoch = 0
@@ -103,19 +103,19 @@ class Unreceived:
                 last = order
         self._arrived(last)
 
-    def flush_answered(self, epoch: int) -> bool:
+    def flush_answered(self, answer: Flushed) -> bool:
         """The client answered a flush. False: it was answered in its place, and nobody may hear of this one."""
-        if epoch == self.epoch and _FLUSH in self._messages:
+        if answer.epoch == self.epoch and _FLUSH in self._messages and not answer.in_place:
             self._arrived(self._messages[_FLUSH][0])
-        return epoch > self._answered_epoch
+        return answer.epoch > self._answered_epoch
 
     def answer_flush(self, epoch: int) -> Flushed:
         """Return the answer to a flush in place of a client that is away: its last report."""
         self._answered_epoch = max(self._answered_epoch, epoch)
         last = self._playout
         if last is None or last.epoch >= epoch:
-            return Flushed(epoch, 0, 0)
-        return Flushed(epoch, last.item, last.played)
+            return Flushed(epoch, 0, 0, in_place=True)
+        return Flushed(epoch, last.item, last.played, in_place=True)
 
     def _arrived(self, last: int) -> None:
         while self._audio and self._audio[0][0] <= last:

@@ -25,7 +25,7 @@ from parley_common.contracts.audio_link import (
     pack_downlink,
     unpack_downlink,
 )
-from parley_gateway.clients.unreceived import MESSAGES_MAX, Unreceived
+from parley_common.unreceived import MESSAGES_MAX, Unreceived
 
 EPOCH = 65_536
 
@@ -134,7 +134,7 @@ def test_both_ends_of_a_tool_are_sent_and_what_is_of_the_moment_or_the_link_is_n
 
 def test_an_answered_flush_means_that_all_before_it_arrived() -> None:
     unreceived = kept(BEGINS, Flush(EPOCH + 1), State("listening"))
-    assert unreceived.flush_answered(EPOCH + 1)
+    assert unreceived.flush_answered(Flushed(EPOCH + 1, 1, 0))
     assert missed(unreceived) == [State("listening")]
 
 
@@ -142,15 +142,24 @@ def test_a_flush_that_nobody_could_answer_is_answered_with_the_last_report_and_o
     unreceived = kept(BEGINS, frame(1, 0))
     unreceived.reported(Playout(EPOCH, 1, 480, 240))
     send(unreceived, Flush(EPOCH + 1))
-    assert unreceived.answer_flush(EPOCH + 1) == Flushed(EPOCH + 1, 1, 240)
-    assert not unreceived.flush_answered(EPOCH + 1)
+    assert unreceived.answer_flush(EPOCH + 1) == Flushed(EPOCH + 1, 1, 240, in_place=True)
+    assert not unreceived.flush_answered(Flushed(EPOCH + 1, 1, 0))
     send(unreceived, Flush(EPOCH + 2))
-    assert unreceived.flush_answered(EPOCH + 2)
+    assert unreceived.flush_answered(Flushed(EPOCH + 2, 1, 0))
+
+
+def test_a_flush_answered_in_place_of_a_client_that_is_away_is_sent_again_with_what_came_before() -> None:
+    unreceived = Unreceived(10_000)
+    send(unreceived, Item(1, "assistant", "begins", EPOCH), Flush(EPOCH + 1))
+    assert unreceived.flush_answered(Flushed(EPOCH + 1, 0, 0, in_place=True))
+    assert len(unreceived.missed(())) == 2
+    assert unreceived.flush_answered(Flushed(EPOCH + 1, 0, 0))
+    assert unreceived.missed(()) == []
 
 
 def test_without_a_report_of_the_flushed_epoch_nothing_was_playing() -> None:
     unreceived = kept(Flush(EPOCH + 1))
-    assert unreceived.answer_flush(EPOCH + 1) == Flushed(EPOCH + 1, 0, 0)
+    assert unreceived.answer_flush(EPOCH + 1) == Flushed(EPOCH + 1, 0, 0, in_place=True)
 
 
 def test_too_much_audio_loses_its_oldest_and_is_counted() -> None:

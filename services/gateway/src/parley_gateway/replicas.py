@@ -1,17 +1,21 @@
 """What this gateway knows of each session replica: whether it is ready, how full it is, what it carries for us.
 
-Knowledge comes from probes of /readyz, from ``load`` messages on links and from links that failed. It does not
-choose: placement.py does. Law: what is not known is assumed good, for trying is cheap and bounded.
+Replicas are listed, or are the addresses of a DNS name. Knowledge comes from probes of /readyz, from ``load`` messages on
+links and from links that failed. It does not choose: placement.py does. Law: what is not known is assumed good, for
+trying is cheap and bounded; a name that does not resolve changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import structlog
 from websockets.uri import parse_uri
 
 from parley_common.clock import Clock
@@ -21,6 +25,12 @@ from parley_gateway.placement import ReplicaView
 
 PROBE_EVERY_MS = 500
 PROBE_WITHIN_S = 1.0
+LOOK_UP_EVERY_MS = 5_000
+LOOK_UP_WITHIN_S = 2.0
+BY_NAME = "dns+ws"
+"""The scheme of a name that stands for all its addresses, such as a headless service of Kubernetes."""
+
+log = structlog.get_logger("gateway")
 
 
 @dataclass(slots=True)
@@ -28,15 +38,34 @@ class _Known:
     is_ready: bool = False
     load: Load | None = None
     ours_count: int = 0
+    is_gone: bool = False
+    """It is not listed, or its name has it no more: it gets nothing new, what is there may stay."""
+
+
+async def addresses_of(url: str) -> set[str]:
+    """Return the base URLs of all addresses behind ``dns+ws://host:port/path``. Raises OSError."""
+    uri = parse_uri(url.removeprefix("dns+"))
+    found = await asyncio.get_running_loop().getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
+    hosts = {str(address[0]) for *_, address in found}
+    return {f"ws://{_bracketed(host)}:{uri.port}{uri.path.rstrip('/')}" for host in hosts}
 
 
 class Replicas:
     """The session replicas by base URL."""
 
-    def __init__(self, urls: tuple[str, ...], on_change: Callable[[bool, str], None]) -> None:
+    def __init__(
+        self,
+        urls: tuple[str, ...],
+        on_change: Callable[[bool, str], None],
+        look_up: Callable[[str], Awaitable[set[str]]] = addresses_of,
+    ) -> None:
         """``on_change(any ready, why not)`` is told after each round of probes."""
-        self._known = {url: _Known() for url in urls}
+        self._urls = urls
+        self._names = tuple(url for url in urls if url.startswith(BY_NAME))
+        self._listed = frozenset(urls) - frozenset(self._names)
+        self._known = {url: _Known() for url in urls if url in self._listed}
         self._on_change = on_change
+        self._look_up = look_up
 
     def views(self) -> list[ReplicaView]:
         """Return what placement needs, in the order of the setting."""
@@ -48,12 +77,14 @@ class Replicas:
 
     def began(self, url: str) -> None:
         """Count a session of ours there; ``ended`` must follow."""
-        self._known.setdefault(url, _Known()).ours_count += 1
+        self._known.setdefault(url, _Known(is_gone=True)).ours_count += 1
 
     def ended(self, url: str) -> None:
         """Count a session of ours less."""
-        if url in self._known:
-            self._known[url].ours_count -= 1
+        known = self._known[url]
+        known.ours_count -= 1
+        if known.is_gone and not known.ours_count:
+            del self._known[url]
 
     def told(self, url: str, load: Load) -> None:
         """Take what a replica says of itself."""
@@ -66,18 +97,42 @@ class Replicas:
             self._known[url].is_ready = False
 
     async def watch(self, clock: Clock) -> None:
-        """Probe every replica twice a second, until cancelled."""
+        """Probe every replica twice a second, and look names up every five, until cancelled."""
+        looked_up_ms: int | None = None
         while True:
+            now_ms = clock.now_ms()
+            if self._names and (looked_up_ms is None or now_ms - looked_up_ms >= LOOK_UP_EVERY_MS):
+                looked_up_ms = now_ms
+                await self.look_up()
             async with asyncio.TaskGroup() as group:
                 for url in self._known:
                     group.create_task(self._probe(url))
             REPLICAS.set(self.ready_count)
-            self._on_change(self.ready_count > 0, f"none of {', '.join(self._known)} answers")
+            self._on_change(self.ready_count > 0, f"none of {', '.join(self._urls)} answers")
             await clock.sleep_ms(PROBE_EVERY_MS)
+
+    async def look_up(self) -> None:
+        """Learn what the names stand for now; one that does not resolve leaves everything as it was."""
+        found: set[str] = set(self._listed)
+        for name in self._names:
+            try:
+                async with asyncio.timeout(LOOK_UP_WITHIN_S):
+                    found |= await self._look_up(name)
+            except (OSError, TimeoutError) as wrong:
+                log.warning("replicas.unresolved", name=name, kind=type(wrong).__name__)
+                return
+        for url in found:
+            self._known.setdefault(url, _Known()).is_gone = False
+        for url in [url for url in self._known if url not in found]:
+            self._known[url].is_gone = True
+            if not self._known[url].ours_count:
+                del self._known[url]
 
     async def _probe(self, url: str) -> None:
         is_ready = await is_answering(url)
-        known = self._known[url]
+        known = self._known.get(url)
+        if known is None:
+            return
         if is_ready and not known.is_ready:
             known.load = None  # It came back: what it said before it went no longer holds.
         known.is_ready = is_ready
@@ -105,8 +160,12 @@ def _view(url: str, known: _Known) -> ReplicaView:
     return ReplicaView(
         url=url,
         is_ready=known.is_ready,
-        is_draining=load.draining,
+        is_draining=load.draining or known.is_gone,
         # A load is up to a second old; what we opened since is not in it yet.
         sessions_count=max(load.sessions, known.ours_count),
         capacity=load.capacity or None,
     )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ipaddress.ip_address(host.partition("%")[0]).version == 6 else host

@@ -21,6 +21,7 @@ from parley_common.contracts.audio_link import (
 )
 from parley_common.errors import ConfigInvalid
 from parley_common.settings import ServiceSettings
+from parley_gateway.replicas import BY_NAME
 from parley_gateway.token_access import ApiKey
 from parley_gateway.tokens import TokenKey
 
@@ -42,7 +43,7 @@ class GatewaySettings(ServiceSettings):
     trusted_proxies: str = "127.0.0.1"
     """Comma list of proxies whose X-Forwarded-For is believed; ``*`` believes everyone."""
     session_services: str = "ws://127.0.0.1:8081"
-    """Comma list of the session replicas' base URLs."""
+    """Comma list of the session replicas' base URLs; ``dns+ws://name:port`` stands for every address of the name."""
     token_keys: SecretStr = SecretStr(DEVELOPMENT_KEY)
     """``name:secret`` comma list; the first signs, all are accepted. Must be set in production."""
     token_ttl_s: int = Field(default=60, ge=5, le=3_600)
@@ -105,11 +106,12 @@ def timing(settings: GatewaySettings) -> Timing:
 def session_services(settings: GatewaySettings) -> tuple[str, ...]:
     """Return the replicas' base URLs. Raises ConfigInvalid for none, a repeated one or one that is not ws(s)."""
     urls = tuple(url.strip().rstrip("/") for url in settings.session_services.split(",") if url.strip())
-    wrong = [url for url in urls if urlsplit(url).scheme not in {"ws", "wss"} or not urlsplit(url).hostname]
+    schemes = {"ws", "wss", BY_NAME}
+    wrong = [url for url in urls if urlsplit(url).scheme not in schemes or not urlsplit(url).hostname]
     if wrong or not urls or len(set(urls)) != len(urls):
         raise ConfigInvalid(
             f"GATEWAY_SESSION_SERVICES: {', '.join(wrong) or 'empty, or one twice'} is no list of replicas",
-            remedy="use a comma list such as ws://session-0:8081,ws://session-1:8081",
+            remedy="use a comma list such as ws://session-0:8081,ws://session-1:8081, or dns+ws://session:8081",
         )
     return urls
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
 import uuid
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from fakes.session_service import FakeSessionService
 from harness.otlp import OtlpCollector
 from harness.processes import Proc, Processes
 from harness.waiting import until
-from parley_common.contracts.audio_link import SUBPROTOCOL, Error, Notice, Open, Ready
+from parley_common.contracts.audio_link import SUBPROTOCOL, Notice, Open, Ready
 from parley_common.contracts.operations import UsageReport
 from parley_common.contracts.record import Record, to_json
 from parley_common.contracts.topics import USAGE
@@ -132,6 +133,30 @@ async def test_sigterm_asks_clients_to_move_and_ends_within_the_grace(start: Sta
             assert await caller.closed() == 1012
         assert await service.link.closed() == 4002
         assert await proc.wait_exit(5) == 0
+
+
+async def test_in_development_a_new_business_is_there_without_a_restart_and_one_that_goes_is_not(
+    start: Start, businesses: Path
+) -> None:
+    async with FakeSessionService() as service, httpx.AsyncClient(trust_env=False) as http:
+        proc, url = start(service.url)
+        await proc.wait_ready(f"{url}/readyz")
+
+        async def are(*names: str) -> bool:
+            listed = (await http.get(f"{url}/v1/businesses")).json()
+            return [each["name"] for each in listed] == sorted(names)
+
+        assert await are("cap")
+        (businesses / "spa").mkdir()
+        (businesses / "spa" / "prompt.md").write_text("You are Spa. Be brief.")
+        (businesses / "spa" / "business.yaml").write_text(
+            BUSINESS.replace("cap", "spa").replace("Cap", "Spa")
+        )
+        await until(lambda: are("cap", "spa"), 30, why="the new business")
+        assert (await http.post(f"{url}/v1/tokens", json={"business": "spa"})).status_code == 200
+        shutil.rmtree(businesses / "cap")
+        await until(lambda: are("spa"), 30, why="the old one to go")
+        assert (await http.post(f"{url}/v1/tokens", json={"business": "cap"})).status_code == 404
 
 
 async def test_a_limited_business_is_served_without_kafka_and_held_to_its_limit(

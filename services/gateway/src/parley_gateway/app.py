@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
-from parley_common import business
+from parley_common.business import Business, load_all
 from parley_common.clock import SystemClock
 from parley_common.compacted import follow_compacted
 from parley_common.contracts.topics import USAGE
+from parley_common.reloading import keep_reloaded
 from parley_common.service import Readiness, exit_on_config, run_service, serve_http
 from parley_common.settings import load_settings
-from parley_gateway.admission import Admission, AdmissionLimits, BusinessLimits
+from parley_gateway.admission import Admission, AdmissionLimits
 from parley_gateway.client_socket import server_options
 from parley_gateway.clients.flow import FlowLimits
 from parley_gateway.facts_stream import FactsWatch
 from parley_gateway.gateway import Gateway
 from parley_gateway.http_api import build_app
+from parley_gateway.listing import Listing
 from parley_gateway.replicas import Replicas
 from parley_gateway.settings import (
     GatewaySettings,
@@ -38,13 +40,14 @@ from parley_gateway.usage import SessionsEverywhere
 WAITING_FOR = "session_service"
 
 
-def build_gateway(settings: GatewaySettings, readiness: Readiness, everywhere: SessionsEverywhere) -> Gateway:
+def build_gateway(
+    settings: GatewaySettings, readiness: Readiness, everywhere: SessionsEverywhere, listing: Listing
+) -> Gateway:
     """Return the gateway that the settings describe. Raises ConfigInvalid."""
 
     def on_change(is_ready: bool, why: str) -> None:
         readiness.set(WAITING_FOR, is_ready, why)
 
-    configs = _configs(settings)
     limits = AdmissionLimits(
         settings.sessions_max,
         settings.address_opens_per_minute,
@@ -52,11 +55,8 @@ def build_gateway(settings: GatewaySettings, readiness: Readiness, everywhere: S
     )
     return Gateway(
         tokens=Tokens(token_keys(settings), settings.token_ttl_s),
-        businesses={name: config.title for name, config in configs.items()},
-        business_limits={
-            name: BusinessLimits(config.limits.sessions_max, config.limits.opens_per_minute)
-            for name, config in configs.items()
-        },
+        businesses=listing.titles,
+        business_limits=listing.limits,
         told=everywhere.sessions,
         flow=FlowLimits(settings.client_bytes_per_s, settings.client_messages_per_s),
         admission=Admission(limits),
@@ -67,20 +67,16 @@ def build_gateway(settings: GatewaySettings, readiness: Readiness, everywhere: S
     )
 
 
-def build_access(settings: GatewaySettings) -> TokenAccess:
+def build_access(settings: GatewaySettings, listing: Listing) -> TokenAccess:
     """Return who may ask for tokens. Raises ConfigInvalid."""
     environment = settings.parley.environment
     return TokenAccess(
         allowed_origins=allowed_origins(settings),
-        business_origins={name: config.origins for name, config in _configs(settings).items()},
+        business_origins=listing.origins,
         api_keys=api_keys(settings),
         is_open=environment != "production",
         trusts_loopback=environment == "development",
     )
-
-
-def _configs(settings: GatewaySettings) -> dict[str, business.BusinessConfig]:
-    return {name: found.config for name, found in business.load_all(settings.parley.businesses_dir).items()}
 
 
 async def serve(
@@ -90,6 +86,7 @@ async def serve(
     everywhere: SessionsEverywhere,
     readiness: Readiness,
     stop: asyncio.Event,
+    reload: Callable[[asyncio.Event], Coroutine[None, None, None]],
 ) -> None:
     """Serve until ``stop``, then drain: sockets outlive the wish to stop by the grace, and no longer."""
     closed = asyncio.Event()
@@ -103,6 +100,8 @@ async def serve(
         ]
         if any(limits.sessions_max is not None for limits in gateway.business_limits.values()):
             background.append(group.create_task(_follow_usage(settings, gateway, everywhere, closed)))
+        if is_development:
+            background.append(group.create_task(reload(closed)))
         if facts is not None:
             background += [
                 group.create_task(facts.run()),
@@ -164,14 +163,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     readiness = Readiness(WAITING_FOR)
     everywhere = SessionsEverywhere(SystemClock())
-    gateway: Gateway = exit_on_config("gateway", lambda: build_gateway(settings, readiness, everywhere))
-    access: TokenAccess = exit_on_config("gateway", lambda: build_access(settings))
+    root, listing = settings.parley.businesses_dir, Listing()
+    businesses: dict[str, Business] = exit_on_config("gateway", lambda: load_all(root))
+    listing.fill(businesses)
+    gateway: Gateway = exit_on_config(
+        "gateway", lambda: build_gateway(settings, readiness, everywhere, listing)
+    )
+    access: TokenAccess = exit_on_config("gateway", lambda: build_access(settings, listing))
+
+    def reload(until: asyncio.Event) -> Coroutine[None, None, None]:
+        return keep_reloaded(root, businesses, until, on_change=lambda: listing.fill(businesses))
+
     instance = f"gateway-{socket.gethostname()}-{settings.port}"
     run_service(
         "gateway",
         settings,
         instance,
-        lambda stop: serve(settings, gateway, access, everywhere, readiness, stop),
+        lambda stop: serve(settings, gateway, access, everywhere, readiness, stop, reload),
     )
 
 

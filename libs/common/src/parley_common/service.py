@@ -58,6 +58,10 @@ class Readiness:
         return not self._waiting_for
 
 
+class _Metrics(Response):
+    media_type = CONTENT_TYPE_LATEST
+
+
 def http_app(service: str, readiness: Readiness, *, docs: bool = False) -> FastAPI:
     """Return a FastAPI app with /healthz, /readyz and /metrics."""
     app = FastAPI(
@@ -78,9 +82,9 @@ def http_app(service: str, readiness: Readiness, *, docs: bool = False) -> FastA
         body = {"service": service, "ready": not waiting_for, "waiting_for": waiting_for}
         return JSONResponse(body, status_code=503 if waiting_for else 200)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=_Metrics)
     async def metrics() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return _Metrics(generate_latest())
 
     return app
 

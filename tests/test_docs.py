@@ -69,7 +69,7 @@ NEVER_TOLD = {
 }
 HTTP_CODE = tuple(
     f"services/gateway/src/parley_gateway/{name}.py"
-    for name in ("http_api", "token_access", "facts_stream", "admission")
+    for name in ("http_api", "token_access", "facts_stream", "callbacks", "admission")
 )
 """Where the codes come from that an HTTP answer may have; those with a status of their own are in refusals.py."""
 
@@ -180,7 +180,7 @@ def test_the_protocol_page_has_every_message_of_the_link() -> None:
 def test_the_protocol_page_has_every_error_code_and_no_other() -> None:
     (table,) = page(PROTOCOL).tables("Error codes")
     told = set(table.firsts())
-    in_code = set(codes(CLIENT_CODE, but=HTTP_CODE[:3])) - set(NEVER_TOLD)
+    in_code = set(codes(CLIENT_CODE, but=HTTP_CODE[:4])) - set(NEVER_TOLD)
     none_wrong(docs.differences(page(PROTOCOL), "error code", told, in_code))
 
 

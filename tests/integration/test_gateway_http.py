@@ -134,8 +134,8 @@ async def test_without_a_session_service_there_are_no_tokens_and_readyz_says_why
 async def test_businesses_are_listed_by_name() -> None:
     async with FakeSessionService() as service, running_gateway(service) as world, world.http() as http:
         assert (await http.get("/v1/businesses")).json() == [
-            {"name": "cap", "title": "Cap Lending"},
-            {"name": "oak", "title": "Oak Dental"},
+            {"name": "cap", "title": "Cap Lending", "callback": False},
+            {"name": "oak", "title": "Oak Dental", "callback": False},
         ]
 
 

@@ -40,6 +40,10 @@ FACT_NAMES = frozenset(m.group(1) for m in map(_FACT.match, BY_TYPE) if m)
 """Fact types as people write them in routes: ``lead.captured`` for ``parley.lead.captured.v1``."""
 
 
+CALLBACK_TOOL = "request_callback"
+"""Called for a caller who found no room; no model sees it unless a business names it among its tools."""
+
+
 class Part(BaseModel):
     """A part of business.yaml: frozen, and a key nobody knows is a mistake."""
 
@@ -149,6 +153,13 @@ class SessionLimits(Part):
     """How many sessions of this business may run at once on all replicas; null: as many as there is room for."""
     opens_per_minute: int | None = Field(default=None, ge=1)
     """How many sessions each gateway opens for this business in a minute; null: no limit but the others."""
+
+
+class Busy(Part):
+    """What is done for callers for whom there is no room."""
+
+    callback: bool = False
+    """They may leave a name and a number: a case of kind ``callback``, opened by the tool of that name."""
 
 
 class Consent(Part):
@@ -299,6 +310,7 @@ class BusinessConfig(Part):
     mcp_tools: tuple[McpServer, ...] = ()
     hours: Hours = Hours()
     limits: SessionLimits = SessionLimits()
+    busy: Busy = Busy()
     consent: Consent = Consent()
     origins: tuple[str, ...] = ()
     """Sites, such as https://www.example.com, whose pages may open sessions with this business."""

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from parley_common.errors import Overloaded
 
 FULL_RETRY_AFTER_S = 5.0
+CALLBACKS_PER_MINUTE = 10
+"""Of one address: each is a case that a person reads."""
 MINUTE_MS = 60_000
 TOLD_WITHIN_MS = 2_000
 """A session that opened longer ago is in what the replicas tell: they tell every second."""
@@ -85,6 +87,7 @@ class Admission:
         self._limits = limits
         self._opens = Rate(limits.addresses_max)
         self._tokens = Rate(limits.addresses_max)
+        self._callbacks = Rate(limits.addresses_max)
         self._business_opens = Rate(limits.addresses_max)
         self._at_address: Counter[str] = Counter()
         self._businesses: dict[str, _Running] = {}
@@ -150,6 +153,10 @@ class Admission:
         network = network_of(address)
         self._check_address(network)
         self._check_rate(self._tokens, network, now_ms)
+
+    def callback_wait_s(self, address: str, now_ms: int) -> float:
+        """Count one wish to be called back, room or not; more than 0: this address has too many, and is not counted."""
+        return self._callbacks.take(network_of(address), CALLBACKS_PER_MINUTE, now_ms)
 
     def _check_room(self) -> None:
         if self.draining:

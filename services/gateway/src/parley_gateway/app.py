@@ -57,6 +57,7 @@ def build_gateway(
         tokens=Tokens(token_keys(settings), settings.token_ttl_s),
         businesses=listing.titles,
         business_limits=listing.limits,
+        callbacks=listing.callbacks,
         told=everywhere.sessions,
         flow=FlowLimits(settings.client_bytes_per_s, settings.client_messages_per_s),
         admission=Admission(limits),

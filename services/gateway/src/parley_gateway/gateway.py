@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -42,6 +43,8 @@ class Gateway:
     flow: FlowLimits = NO_LIMITS
     business_limits: Mapping[str, BusinessLimits] = field(default_factory=dict)
     """By name; a business that is missing has none."""
+    callbacks: AbstractSet[str] = frozenset()
+    """The businesses that call back whom they had no room for."""
     told: Callable[[str], int] = lambda _: 0
     """How many sessions of a business run anywhere, as session replicas told it last."""
     instance: str = field(default_factory=new_id)

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from parley_common.contracts.audio_link import Mode
 from parley_common.errors import DependencyUnavailable, ParleyError, PeerViolation
 from parley_common.service import Readiness, http_app
+from parley_gateway.callbacks import check_callback, request_callback
 from parley_gateway.client_socket import AsgiClientSocket
 from parley_gateway.clients.native import serve_client
 from parley_gateway.cross_origin import ReadableTokens
@@ -82,6 +83,24 @@ class BusinessAnswer(BaseModel):
 
     name: str
     title: str
+    callback: bool = False
+    """Whom it has no room for may leave a number at /v1/callbacks."""
+
+
+class CallbackWanted(BaseModel):
+    """Who wants to be called back by which business, and about what."""
+
+    business: str = Field(max_length=64)
+    name: str = Field(min_length=2, max_length=200)
+    phone: str = Field(min_length=3, max_length=40)
+    about: str | None = Field(default=None, max_length=1_000)
+
+
+class CallbackAnswer(BaseModel):
+    """The case is open."""
+
+    say: str
+    reference: str
 
 
 def build_app(
@@ -117,7 +136,17 @@ def build_app(
 
     @app.get("/v1/businesses")
     async def list_businesses() -> list[BusinessAnswer]:
-        return [BusinessAnswer(name=name, title=title) for name, title in sorted(gateway.businesses.items())]
+        return [
+            BusinessAnswer(name=name, title=title, callback=name in gateway.callbacks)
+            for name, title in sorted(gateway.businesses.items())
+        ]
+
+    @app.post("/v1/callbacks", responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}})
+    async def callback(request: Request, wanted: CallbackWanted) -> CallbackAnswer:
+        access.check(request.headers, wanted.business)
+        gateway.check_business(wanted.business)
+        check_callback(gateway, _address(request), wanted.business)
+        return CallbackAnswer(**await request_callback(gateway, wanted.model_dump(exclude_none=True)))
 
     app.router.routes.append(WebSocketRoute(AUDIO_PATH, AudioEndpoint(gateway)))
     if facts is not None:

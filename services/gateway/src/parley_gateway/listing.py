@@ -19,6 +19,8 @@ class Listing:
     titles: dict[str, str] = field(default_factory=dict)
     limits: dict[str, BusinessLimits] = field(default_factory=dict)
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    callbacks: set[str] = field(default_factory=set)
+    """The businesses that call back whom they had no room for."""
 
     def fill(self, businesses: Mapping[str, Business]) -> None:
         """Be as ``businesses`` are; running sessions keep what they began with."""
@@ -29,3 +31,5 @@ class Listing:
             self.titles[name] = config.title
             self.limits[name] = BusinessLimits(config.limits.sessions_max, config.limits.opens_per_minute)
             self.origins[name] = config.origins
+        self.callbacks.clear()
+        self.callbacks.update(name for name, business in businesses.items() if business.config.busy.callback)

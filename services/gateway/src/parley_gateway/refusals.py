@@ -26,6 +26,9 @@ RETRY_AFTER_S = 2.0
 
 _HTTP_STATUS = {
     "unknown_business": 404,
+    "callback_not_offered": 404,
+    "too_many_callbacks": 429,
+    "callback_not_taken": 503,
     "too_many_opens": 429,
     "too_many_business_opens": 429,
     "too_many_sockets": 429,

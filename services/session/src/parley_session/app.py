@@ -21,6 +21,7 @@ from parley_common.reloading import keep_reloaded
 from parley_common.service import Readiness, exit_on_config, http_app, run_service, serve_http
 from parley_common.settings import load_settings
 from parley_session import catalog as tool_catalog
+from parley_session.callbacks import Callbacks, add_callbacks
 from parley_session.catalog import Catalog
 from parley_session.host import Host, Shared
 from parley_session.operators import add_operators
@@ -74,11 +75,12 @@ class _StarletteSocket:
         return self._close_code
 
 
-def build_app(settings: SessionSettings, host: Host, readiness: Readiness) -> FastAPI:
+def build_app(settings: SessionSettings, host: Host, callbacks: Callbacks, readiness: Readiness) -> FastAPI:
     """Return the HTTP app with the link endpoint."""
     app = http_app("session", readiness)
     token = settings.parley.internal_token.get_secret_value()
     add_operators(app, host, token)
+    add_callbacks(app, callbacks, token)
 
     @app.websocket("/v1/link")
     async def link(socket: WebSocket) -> None:
@@ -108,7 +110,7 @@ async def serve(settings: SessionSettings, stop: asyncio.Event) -> None:
     usage, switches = UsageBook(settings.replica, clock), Switches()
     host = Host(Shared(settings, businesses, catalog, bridge, spool, usage, switches, clock))
     warn_when_old(clock.now().date())
-    app = build_app(settings, host, readiness)
+    app = build_app(settings, host, Callbacks(bridge, businesses), readiness)
     late_stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         http = group.create_task(

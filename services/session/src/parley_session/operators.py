@@ -6,7 +6,7 @@ Law: nothing personal is shown; a session is named by its id and told by its num
 from __future__ import annotations
 
 import hmac
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Response
 from fastapi.exceptions import HTTPException
@@ -34,19 +34,26 @@ class SessionAnswer(BaseModel):
     """Null when the model has no known price."""
 
 
-def add_operators(app: FastAPI, host: Host, internal_token: str) -> None:
-    """Add the routes to the service's HTTP app."""
+def internal_only(internal_token: str) -> Any:
+    """Return the dependency of a route that asks for the internal token."""
 
     def is_operator(authorization: Annotated[str, Header()] = "") -> None:
         shown = authorization.removeprefix("Bearer ")
         if not hmac.compare_digest(shown.encode(), internal_token.encode()):
             raise HTTPException(401, "the internal token is needed")
 
-    @app.get("/v1/sessions", dependencies=[Depends(is_operator)])
+    return Depends(is_operator)
+
+
+def add_operators(app: FastAPI, host: Host, internal_token: str) -> None:
+    """Add the routes to the service's HTTP app."""
+    guard = internal_only(internal_token)
+
+    @app.get("/v1/sessions", dependencies=[guard])
     async def list_sessions() -> list[SessionAnswer]:
         return [SessionAnswer(**shown) for shown in host.shown()]
 
-    @app.delete("/v1/sessions/{session_id}", dependencies=[Depends(is_operator)], status_code=202)
+    @app.delete("/v1/sessions/{session_id}", dependencies=[guard], status_code=202)
     async def end_session(session_id: str) -> Response:
         if not host.end(session_id):
             raise HTTPException(404, "no such session on this replica")

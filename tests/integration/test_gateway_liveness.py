@@ -10,7 +10,6 @@ from fakes.session_service import FakeSessionService
 from harness.fault_proxy import FaultProxy
 from harness.waiting import until
 from parley_common.contracts.audio_link import (
-    Error,
     Hangup,
     Notice,
     Open,

@@ -195,21 +195,24 @@ async def test_a_session_that_ends_while_its_client_is_away_is_over() -> None:
 
 
 async def test_a_session_of_another_gateway_is_taken_over_and_the_client_there_is_told() -> None:
-    async with talking() as (world, caller, _), running_gateway(world.service, timing=PATIENT) as other:
-        async with back(other, token_of(caller), Have(1, 480)) as (again, ready):
-            link = await world.service.attached(2)
-            assert (link.attach.resume, link.attach.have) == (True, (Have(1, 480),))
-            assert (ready.epoch, ready.session) == (EPOCH, link.attach.session_id)
-            assert (await caller.expect(Notice)).code == "replaced"
-            assert await caller.closed() == 4409
-            await link.send_raw(frame(1))
-            assert await again.receive_frames(1) == [frame(1)]
-            await until(lambda: not world.gateway.sessions, why="the first gateway to forget it")
-            assert world.gateway.admission.sessions_count == 0
-            assert other.gateway.admission.sessions_count == 1
-            async with back(world, token_of(again), Have(1, 960)):
-                assert (await again.expect(Notice)).code == "replaced"
-                await until(lambda: not other.gateway.sessions, why="the second gateway to forget it")
+    async with (
+        talking() as (world, caller, _),
+        running_gateway(world.service, timing=PATIENT) as other,
+        back(other, token_of(caller), Have(1, 480)) as (again, ready),
+    ):
+        link = await world.service.attached(2)
+        assert (link.attach.resume, link.attach.have) == (True, (Have(1, 480),))
+        assert (ready.epoch, ready.session) == (EPOCH, link.attach.session_id)
+        assert (await caller.expect(Notice)).code == "replaced"
+        assert await caller.closed() == 4409
+        await link.send_raw(frame(1))
+        assert await again.receive_frames(1) == [frame(1)]
+        await until(lambda: not world.gateway.sessions, why="the first gateway to forget it")
+        assert world.gateway.admission.sessions_count == 0
+        assert other.gateway.admission.sessions_count == 1
+        async with back(world, token_of(again), Have(1, 960)):
+            assert (await again.expect(Notice)).code == "replaced"
+            await until(lambda: not other.gateway.sessions, why="the second gateway to forget it")
 
 
 async def test_a_session_whose_replica_is_gone_may_be_asked_for_again() -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import wave
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from browser.chromium import Chromium, Tab, start
+from browser.firefox import executable as firefox
 from harness.kafka import kinds_to_try, start_broker
 from harness.processes import Processes
 from harness.running import RunningParley
@@ -29,10 +31,21 @@ window.client = () => document.querySelector('parley-widget').client;
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
+    left_out = [item for item in items if not firefox() and item.path.name == "test_firefox.py"]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if not firefox():
+        terminalreporter.write_line(
+            "test_firefox.py was left out: no Firefox here: apt-get install firefox-esr"
+        )
 
 
 def speech(path: Path, *parts: float | str) -> Path:

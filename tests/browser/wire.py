@@ -28,6 +28,18 @@ def uplink(tab: Tab) -> list[tuple[int, bytes]]:
     return [(struct.unpack_from("<I", frame)[0], frame[4:]) for frame in frames]
 
 
+def downlink(tab: Tab) -> list[tuple[int, int, bytes]]:
+    """Return the audio frames that the client received, over all its sockets: item, first sample, PCM."""
+    payloads = _payloads(tab, "Network.webSocketFrameReceived", BINARY)
+    frames = [base64.b64decode(payload) for payload in payloads]
+    return [(*struct.unpack_from("<II", frame, 4), frame[12:]) for frame in frames]
+
+
+def sockets_count(tab: Tab) -> int:
+    """Return how many sockets the page dialled, those that were refused too."""
+    return len(tab.events["Network.webSocketCreated"])
+
+
 def order_sent(tab: Tab) -> list[str]:
     """Return the types of what the client sent, audio frames as ``audio``, in order."""
     frames = [event["response"] for event in tab.events["Network.webSocketFrameSent"]]

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -226,7 +227,7 @@ class FakeSessionService:
             if not self.is_mute:
                 await link.send(Load(sessions=len(self.links) + 1, capacity=100))
                 await link.send(
-                    Ready(link.attach.session_id, "", epoch=self.ready.epoch, limits=self.ready.limits)
+                    msgspec.structs.replace(self.ready, session=link.attach.session_id, resume="")
                 )
             self.links.append(link)
             try:

@@ -1,7 +1,7 @@
 """Serves the page at / and the widget's modules: a fixed table of names, and the headers that guard them.
 
 Nothing is looked up on disk by what a client asks for. Modules are sent without comments, indentation and empty
-lines, so that a site pays for code only (under 60 KiB, all of it).
+lines, so that a site pays for code only (under 60,000 bytes, all of it).
 
 Law: no inline script or style anywhere; the page may load, and talk to, nothing that it does not need.
 """

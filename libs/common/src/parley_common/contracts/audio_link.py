@@ -75,6 +75,8 @@ class Limits(msgspec.Struct, frozen=True):
     ping_every_ms: int = PING_EVERY_MS
     lost_after_ms: int = CLIENT_LOST_AFTER_MS
     flush_answer_ms: int = 300
+    resume_grace_ms: int = RESUME_GRACE_S * 1000
+    """A client that lost its socket has this long to come back."""
 
 
 # -- client to service ----------------------------------------------------------------------------

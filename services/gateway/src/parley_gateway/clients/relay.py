@@ -171,8 +171,7 @@ class Relay:
             raise PeerViolation("this session is over; open a new one", code="resume_unknown")
         seat, old = self._new_seat(socket), self._seat
         ready = msgspec.structs.replace(
-            self._attached.result(),
-            resume=self._around.resume_token(self._attached.result()),
+            self._welcome(self._attached.result()),
             epoch=self._unreceived.epoch,
             uplink_sample=self._uplink.meter.expected,
         )
@@ -252,11 +251,16 @@ class Relay:
             self._attached.set_result(message)
             self._unreceived.epoch = message.epoch
             self._uplink.meter.begin(message.uplink_sample)
-            self._send(encode(msgspec.structs.replace(message, resume=self._around.resume_token(message))))
+            self._send(encode(self._welcome(message)))
         elif isinstance(message, Error):
             self._refuse_attach(_refusal(message))
         else:
             metrics.LINK_UNREADABLE.inc()
+
+    def _welcome(self, ready: Ready) -> Ready:
+        """Return the replica's ``ready`` with what only the gateway knows."""
+        limits = msgspec.structs.replace(ready.limits, resume_grace_ms=self._around.timing.resume_grace_ms)
+        return msgspec.structs.replace(ready, resume=self._around.resume_token(ready), limits=limits)
 
     def _refuse_attach(self, why: ParleyError) -> None:
         if not self._attached.done():

@@ -7,11 +7,12 @@
 import { microphoneError, ParleyError } from './errors.js';
 
 /** Where a browser hides its output latency: what wired loudspeakers usually take. */
-export const LATENCY_DEFAULT_S = 0.04;
-const FLUSH_ANSWER_MS = 120; // the service waits 150; a context that sleeps does not answer
+const LATENCY_DEFAULT_S = 0.04;
+const FLUSH_ANSWER_MS = 120; // the service waits 300; a context that sleeps does not answer
 const LATENCY_EVERY_MS = 1_000;
 
-const here = (name) => new URL(name, import.meta.url).href;
+const load = (context, name) => context.audioWorklet.addModule(new URL(name, import.meta.url).href)
+  .catch((wrong) => { throw new ParleyError('gateway_unreachable', { message: String(wrong) }); });
 
 /** @param {number} [sampleRate] null: the device's own @returns {AudioContext} */
 function makeContext(sampleRate) {
@@ -51,7 +52,7 @@ export class Microphone {
     stream.getAudioTracks()[0].onended = () => this.hooks.unplugged();
     const context = makeContext(this.rateHz);
     this.context = context;
-    await context.audioWorklet.addModule(here('capture-worklet.js'));
+    await load(context, 'capture-worklet.js');
     if (this.context !== context) return; // closed, or opened again, meanwhile
     const node = new AudioWorkletNode(context, 'parley-capture', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' });
     node.port.onmessage = ({ data }) => this.hooks.frame(data.frame, data.level);
@@ -83,17 +84,17 @@ export class Speaker {
    */
   constructor(hooks, rateHz) {
     this.hooks = hooks;
-    this.context = makeContext(rateHz); // at once, while the browser still sees the caller's gesture
+    this.context = makeContext(rateHz); // at once, while the browser still sees the gesture of the caller
     this.context.onstatechange = () => hooks.state(this.context.state);
     this.last = null;
-    this.epoch = 0;
     /** @type {Map<number, number>} timers of flushes that are not answered, by epoch */
     this.flushes = new Map();
-    this.asked = new Map();
+    /** @type {((stats: any) => void)[]} who waits for the worklet's counters */
+    this.asked = [];
   }
 
   async open() {
-    await this.context.audioWorklet.addModule(here('playback-worklet.js'));
+    await load(this.context, 'playback-worklet.js');
     if (this.context.state === 'closed') return;
     this.node = new AudioWorkletNode(this.context, 'parley-playback', { numberOfInputs: 0, outputChannelCount: [1] });
     this.node.port.onmessage = ({ data }) => this.told(data);
@@ -118,15 +119,12 @@ export class Speaker {
 
   /** The session begins with this epoch. @param {number} epoch */
   begin(epoch) {
-    this.epoch = epoch;
-    this.post({ type: 'epoch', epoch });
+    this.post({ type: 'startEpoch', args: [epoch] });
   }
 
   /** @param {number} epoch */
   flush(epoch) {
-    if (epoch <= this.epoch) return; // the epoch only rises
-    this.epoch = epoch;
-    this.post({ type: 'flush', epoch });
+    this.post({ type: 'flush', args: [epoch] });
     this.flushes.set(epoch, setTimeout(() => this.answer(epoch, this.last?.item ?? 0, this.last?.played ?? 0), FLUSH_ANSWER_MS));
   }
 
@@ -142,10 +140,9 @@ export class Speaker {
   /** @returns {Promise<any>} the worklet's own counters; null when it does not answer */
   stats() {
     if (!this.node) return Promise.resolve(null);
-    const id = this.asked.size + 1;
     return new Promise((done) => {
-      this.asked.set(id, done);
-      this.post({ type: 'stats', id });
+      this.asked.push(done);
+      this.post({ type: 'stats' });
       setTimeout(() => done(null), 1_000);
     });
   }
@@ -162,11 +159,11 @@ export class Speaker {
   // -- inside ---------------------------------------------------------------------------------------
 
   tellLatency() {
-    this.post({ type: 'latency', seconds: this.latencyS });
+    this.post({ type: 'setLatency', args: [this.latencyS] });
   }
 
   /** @param {any} data */
-  told({ report, flushed, log, level, id, stats }) {
+  told({ report, flushed, log, level, stats }) {
     if (report) {
       this.last = report;
       this.hooks.send({ type: 'playout', ...report });
@@ -174,7 +171,7 @@ export class Speaker {
     if (flushed) this.answer(flushed.epoch, flushed.item, flushed.played);
     if (log) this.hooks.log(log);
     if (level !== undefined) this.hooks.level(level);
-    if (stats) this.asked.get(id)?.(stats);
+    if (stats) for (const done of this.asked.splice(0)) done(stats);
   }
 
   /** Once per flush. @param {number} epoch @param {number} item @param {number} played */

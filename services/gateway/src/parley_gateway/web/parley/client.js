@@ -55,7 +55,8 @@ const SILENCE_FRAMES = 40; // 800 ms at the end of what is said by key: the serv
 const FRAME_BYTES = 4 + 480 * 2;
 const TOKEN_WITHIN_MS = 10_000;
 const DRAIN_WITHIN_MS = 15_000;
-const LEVEL_EVERY_MS = 40;
+const MOVE_EVERY_MS = 10_000;
+const SPEECH_LEVEL = 0.02;
 /** @param {number} bytes */
 const hex = (bytes) => Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (b) => b.toString(16).padStart(2, '0')).join('');
 
@@ -63,26 +64,31 @@ export class ParleyClient extends EventTarget {
   /** @param {Options} options */
   constructor(options) {
     super();
-    this.options = { mode: /** @type {Mode} */ ('voice'), gateway: new URL('..', import.meta.url).href, ...options };
+    /** @type {Options & {mode: Mode}} */
+    this.options = { mode: 'voice', ...options };
+    this.options.gateway ??= new URL('..', import.meta.url).href;
     /** @type {State} */
     this.state = 'idle';
     this.mode = this.options.mode;
     this.pushToTalk = Boolean(this.options.pushToTalk);
-    this.muted = false;
-    this.talking = false;
+    this.muted = this.talking = false;
     /** @type {Line[]} by item */
     this.lines = [];
     /** @type {string | null} */
     this.session = null;
     /** @type {Link | null} */
     this.link = null;
-    /** @type {Microphone | null} */
-    this.microphone = null;
-    /** @type {Speaker | null} */
-    this.speaker = null;
-    this.levels = { input: 0, output: 0, atMs: 0 };
+    this.closeAudio();
+    this.inputLevel = 0;
     this.attempt = 0;
-    this.onDevices = () => this.devices().then((found) => this.emit('devices', found));
+    /** How long a gateway that goes away is borne until nobody speaks; it ends sessions after 5 s unless told otherwise. */
+    this.moveWithinMs = 4_000;
+    this.onDevices = async () => {
+      const found = await this.devices();
+      const ids = found.outputs.map((device) => device.deviceId);
+      if (ids.length && !ids.includes(this.options.speaker || ids[0])) this.setSpeaker(''); // unplugged
+      this.emit('devices', found);
+    };
     this.onVisible = () => document.visibilityState === 'visible' && this.resumeAudio();
   }
 
@@ -92,7 +98,7 @@ export class ParleyClient extends EventTarget {
    * @param {K} type @param {(detail: Events[K]) => void} listener @returns {() => void}
    */
   on(type, listener) {
-    const heard = (/** @type {any} */ event) => listener(event.detail);
+    const heard = (event) => listener(event.detail);
     this.addEventListener(type, heard);
     return () => this.removeEventListener(type, heard);
   }
@@ -109,7 +115,7 @@ export class ParleyClient extends EventTarget {
   async connect({ mode = this.options.mode } = {}) {
     if (this.state !== 'idle' && this.state !== 'ended') return;
     const attempt = ++this.attempt;
-    Object.assign(this, { mode, lines: [], session: null, muted: false, talking: false });
+    Object.assign(this, { mode, lines: [], session: null, muted: false, talking: false, doing: 'listening', endedBy: 'caller', stats: null, epoch: 0, movedMs: -Infinity });
     this.become('connecting');
     try {
       if (mode === 'voice') await this.openAudio();
@@ -139,9 +145,8 @@ export class ParleyClient extends EventTarget {
       if (this.state === 'connecting') this.become('idle');
       return;
     }
-    const stats = await this.measure();
+    const stats = this.stats = await this.measure();
     this.closeAudio();
-    this.stats = stats;
     link.send({
       type: 'stats', underruns: stats?.underruns ?? 0, late_frames: stats?.lateFrames ?? 0, round_trip_ms: link.roundTripMs,
       output_latency_ms: stats ? stats.latencyS * 1000 : null,
@@ -197,10 +202,11 @@ export class ParleyClient extends EventTarget {
       try {
         await this.openAudio();
       } catch (wrong) {
-        this.emit('error', /** @type {ParleyError} */ (wrong));
+        this.closeAudio();
+        this.emit('error', wrong);
         throw wrong;
       }
-      this.speaker?.begin(this.epoch ?? 0);
+      this.speaker?.begin(this.epoch);
     } else this.microphone?.close();
     this.mode = mode;
     this.link?.send({ type: 'mode', mode });
@@ -220,7 +226,7 @@ export class ParleyClient extends EventTarget {
     try {
       await this.microphone.open(deviceId);
     } catch (wrong) {
-      this.emit('error', Object.assign(/** @type {ParleyError} */ (wrong), { fatal: false }));
+      this.emit('error', Object.assign(wrong, { fatal: false }));
     }
   }
 
@@ -259,24 +265,22 @@ export class ParleyClient extends EventTarget {
   async openAudio() {
     const { captureHz, playbackHz, microphone, speaker } = this.options;
     this.closeAudio();
-    const mine = (this.speaker = new Speaker({
+    const mine = this.speaker = new Speaker({
       send: (message) => this.link?.send(message),
       log: (event) => this.emit('playout', event),
-      level: (level) => this.level('output', level),
+      level: (output) => this.emit('level', { input: this.inputLevel, output }),
       state: (state) => this.emit('audio', { state }),
-    }, playbackHz));
-    this.microphone = new Microphone({
+    }, playbackHz);
+    const mic = this.microphone = new Microphone({
       frame: (frame, level) => this.heard(frame, level),
       unplugged: () => this.replaceMicrophone(),
     }, captureHz);
-    const mic = this.microphone;
     await Promise.all([mic.open(microphone), mine.open()]);
     if (this.speaker !== mine) return mic.close();
     if (speaker) await mine.choose(speaker);
     navigator.mediaDevices.addEventListener?.('devicechange', this.onDevices);
     document.addEventListener('visibilitychange', this.onVisible);
-    this.onDevices();
-    return undefined;
+    return this.onDevices();
   }
 
   closeAudio() {
@@ -284,14 +288,17 @@ export class ParleyClient extends EventTarget {
     document.removeEventListener('visibilitychange', this.onVisible);
     this.microphone?.close();
     this.speaker?.close();
-    this.microphone = this.speaker = null;
+    /** @type {Microphone | null} */
+    this.microphone = null;
+    /** @type {Speaker | null} */
+    this.speaker = null;
   }
 
   /** The microphone was unplugged: take the default one if there is another. */
   async replaceMicrophone() {
     try {
       await this.microphone?.open();
-      this.emit('notice', { code: 'microphone_changed', message: 'Another microphone is used now.' });
+      this.notice({ code: 'microphone_changed', message: 'Another microphone is used now.' });
     } catch {
       this.microphone?.close();
       this.emit('error', new ParleyError('microphone_unplugged', { fatal: false }));
@@ -306,7 +313,7 @@ export class ParleyClient extends EventTarget {
   heard(frame, level) {
     const isOpen = this.isMicrophoneOpen;
     if (isOpen) this.link?.sendFrame(frame);
-    this.level('input', isOpen ? level : 0);
+    this.inputLevel = isOpen ? level : 0;
   }
 
   /** Silence at once: turn detection waits for some, and none comes from a closed microphone. */
@@ -314,27 +321,17 @@ export class ParleyClient extends EventTarget {
     for (let k = 0; k < SILENCE_FRAMES; k++) this.link?.sendFrame(new ArrayBuffer(FRAME_BYTES));
   }
 
-  /** @param {'input' | 'output'} side @param {number} level */
-  level(side, level) {
-    this.levels[side] = level;
-    const now = performance.now();
-    if (now - this.levels.atMs < LEVEL_EVERY_MS) return;
-    this.levels.atMs = now;
-    this.emit('level', { input: this.levels.input, output: this.levels.output });
-  }
-
   // -- the session ----------------------------------------------------------------------------------
 
   /** @param {Mode} mode @returns {Promise<Ticket>} */
   async ticket(mode) {
     if (this.options.getTicket) return this.options.getTicket(mode);
-    let answer;
-    let body;
+    let answer, body;
     try {
       answer = await fetch(new URL('v1/tokens', this.options.gateway), {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ business: this.options.business, channel: 'browser' }),
+        body: JSON.stringify({ business: this.options.business ?? '', channel: 'browser' }),
         signal: AbortSignal.timeout(TOKEN_WITHIN_MS),
       });
       body = await answer.json();
@@ -358,47 +355,62 @@ export class ParleyClient extends EventTarget {
       message: (message) => this.take(message),
       frame: (frame) => this.speaker?.post(frame),
       lost: () => this.become('reconnecting'),
-      back: () => this.cameBack(),
+      back: (ready) => this.cameBack(ready),
       over: (error) => this.over(error, link),
     }));
     const ready = await link.open(ticket.url, opening, ticket.token);
     this.session = ready.session;
     this.epoch = ready.epoch;
     this.speaker?.begin(ready.epoch);
-    this.become('listening');
+    this.become(this.doing);
   }
 
-  cameBack() {
+  /** The session goes on at another socket. @param {any} ready */
+  cameBack({ epoch }) {
+    this.flush(epoch);
     this.speaker?.post({ type: 'again' });
-    if (this.muted) this.link?.send({ type: 'mute', muted: true });
-    this.become('listening');
-    this.emit('notice', { code: 'reconnected', message: '' });
+    if (this.state === 'reconnecting') this.notice({ code: 'reconnected' });
+  }
+
+  /** The gateway goes away: leave it while nobody speaks, or before it ends the session. */
+  async moveOn() {
+    const { link } = this;
+    const { socket } = link;
+    const now = performance.now();
+    if (now - this.movedMs < MOVE_EVERY_MS) return;
+    this.movedMs = now;
+    while (this.isSomebodySpeaking && performance.now() - now < this.moveWithinMs) await new Promise((done) => setTimeout(done, 100));
+    if (socket && link.socket === socket) link.comeBack(true);
+  }
+
+  get isSomebodySpeaking() {
+    return this.state !== 'listening' || this.talking || this.inputLevel > SPEECH_LEVEL;
   }
 
   /** @param {any} message */
   take(message) {
     switch (message.type) {
-      case 'state': return this.become(message.state);
+      case 'state': return this.become((this.doing = message.state));
       case 'item': return this.item(message);
       case 'flush': return this.flush(message.epoch);
       case 'pause':
-      case 'resume': return this.speaker?.post({ type: message.type });
+      case 'resume': return this.speaker?.post(message);
       case 'transcript': return this.line(message);
       case 'tool': return this.emit('tool', message);
       case 'notice': return this.notice(message);
       case 'error': return message.fatal ? undefined : this.emit('error', errorOf(message));
-      case 'ended': this.endedBy = message.reason; return undefined;
-      default: return undefined;
+      case 'ended': this.endedBy = message.reason;
     }
   }
 
   item({ number, role, phase, epoch = 0, samples = null }) {
     if (role !== 'assistant') return;
-    this.speaker?.post(phase === 'begins' ? { type: 'begins', number, epoch } : { type: 'ends', number, samples });
+    this.speaker?.post({ type: phase, args: [number, phase === 'begins' ? epoch : samples] });
   }
 
   /** @param {number} epoch */
   flush(epoch) {
+    if (epoch <= this.epoch) return; // said again
     this.epoch = epoch;
     if (this.speaker) this.speaker.flush(epoch);
     else this.link?.send({ type: 'flushed', epoch, item: 0, played: 0 });
@@ -412,9 +424,11 @@ export class ParleyClient extends EventTarget {
     this.emit('transcript', line);
   }
 
+  /** @param {{code: string, message?: string}} notice */
   notice({ code, message = '' }) {
-    if (code === 'reconnecting') this.become('reconnecting');
-    else if (code === 'reconnected' && this.state === 'reconnecting') this.become('listening');
+    if (code === 'reconnecting') this.become(code);
+    if (code === 'reconnected') this.become(this.doing);
+    if (code === 'move') this.moveOn();
     this.emit('notice', { code, message });
   }
 
@@ -422,16 +436,13 @@ export class ParleyClient extends EventTarget {
   async over(error, link) {
     if (this.link !== link) return;
     const stats = this.stats ?? (await this.measure());
-    this.stats = undefined;
     this.link = null;
     // What the agent said before it hung up is still to be heard.
     if (!error && this.speaker && stats?.phase !== 'idle') await this.drained();
     this.closeAudio();
     this.become('ended');
     if (error) this.emit('error', error);
-    const reason = error ? error.code : (this.endedBy ?? 'caller');
-    this.endedBy = undefined;
-    this.emit('ended', { reason, stats });
+    this.emit('ended', { reason: error?.code ?? this.endedBy, stats });
   }
 
   drained() {

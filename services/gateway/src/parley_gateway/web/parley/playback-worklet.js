@@ -10,7 +10,7 @@ import { Resampler } from './resampler.js';
 
 const RATE_HZ = 24000;
 const HEADER_BYTES = 12;
-const LEVEL_EVERY = 2048;
+const LEVEL_EVERY = sampleRate / 25;
 
 class Playback extends AudioWorkletProcessor {
   constructor() {
@@ -25,10 +25,11 @@ class Playback extends AudioWorkletProcessor {
     this.port.onmessage = ({ data }) => this.take(data);
   }
 
-  /** @param {any} data */
+  /** An audio frame, or what is to be done; what is not done here, the playout buffer does. @param {any} data */
   take(data) {
-    if (data instanceof ArrayBuffer) this.frame(data);
-    else this[data.type](data);
+    if (data instanceof ArrayBuffer) return this.frame(data);
+    const { type, args = [] } = data;
+    return this[type] ? this[type](...args) : this.playout[type](...args);
   }
 
   /** @param {ArrayBuffer} data u32 epoch, u32 item, u32 first sample, PCM16; little-endian like every browser's arrays */
@@ -38,41 +39,17 @@ class Playback extends AudioWorkletProcessor {
     this.playout.frame(epoch, item, first, new Int16Array(data, HEADER_BYTES));
   }
 
-  begins({ number, epoch }) {
-    this.playout.begins(number, epoch);
-  }
-
-  ends({ number, samples }) {
-    this.playout.ends(number, samples);
-  }
-
-  flush({ epoch }) {
+  flush(epoch) {
     const answer = this.playout.flush(epoch);
     if (answer) this.port.postMessage(answer);
   }
 
-  pause() {
-    this.playout.pause();
-  }
-
-  resume() {
-    this.playout.resume();
-  }
-
-  epoch({ epoch }) {
-    this.playout.startEpoch(epoch);
-  }
-
-  latency({ seconds }) {
-    this.setLatency(seconds);
-  }
-
   again() {
-    for (const report of this.playout.reportAll()) this.port.postMessage({ report });
+    for (const report of this.playout.again()) this.port.postMessage({ report });
   }
 
-  stats({ id }) {
-    this.port.postMessage({ id, stats: { ...this.playout.stats(), sampleRate, latencySamples: this.latencySamples } });
+  stats() {
+    this.port.postMessage({ stats: { ...this.playout.stats(), sampleRate, latencySamples: this.latencySamples } });
   }
 
   over() {

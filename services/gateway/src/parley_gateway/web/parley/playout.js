@@ -125,18 +125,16 @@ export class Playout {
 
   /** Hold playout where it is. Nothing is dropped: what fades out is played again at `resume`. */
   pause() {
-    if (this.isPaused) return;
-    this.fadeOut();
+    if (!this.isPaused) this.fadeOut();
     this.isPaused = true;
   }
 
   /** Go on where it was held. */
   resume() {
-    if (this.isPaused) {
-      this.rampIn = FADE;
-      this.fading = [];
-    }
+    if (!this.isPaused) return;
     this.isPaused = false;
+    this.rampIn = FADE;
+    this.fading = [];
   }
 
   /** Hand out the next samples, silence where there is nothing to play. @param {Float32Array} out */
@@ -165,8 +163,9 @@ export class Playout {
     return due;
   }
 
-  /** Report everything of this epoch again, as after a lost socket. @returns {Report[]} */
-  reportAll() {
+  /** After a lost socket report everything of this epoch; its absence was no jitter to allow for. @returns {Report[]} */
+  again() {
+    this.waitedFrom = this.handedOut;
     return this.open.filter((t) => t.received).map((t) => this.report(t));
   }
 
@@ -190,8 +189,7 @@ export class Playout {
   arrived(track) {
     if (this.phase === IDLE) this.fill();
     else if (this.phase === STARVING && track === this.current()) {
-      const isLate = track.taken > 0 && track.received > track.taken;
-      if (isLate) this.ranDry();
+      if (track.taken) this.ranDry();
       this.fill();
     } else if (this.phase === FILLING && track.taken > 0) this.lateFrames++;
   }
@@ -199,16 +197,19 @@ export class Playout {
   /** It came just in time: wait longer the next time, before it comes too late. @param {Track} track */
   noteMargin(track) {
     if (this.phase !== PLAYING || track !== this.current() || track.received - track.taken > MARGIN) return;
-    this.targetMs = Math.min(JITTER_MOST_MS, this.targetMs + SHRINK_MS);
+    this.waitLonger(SHRINK_MS);
+  }
+
+  /** @param {number} byMs */
+  waitLonger(byMs) {
+    this.targetMs = Math.min(JITTER_MOST_MS, this.targetMs + byMs);
     this.calmFrom = this.handedOut;
   }
 
   ranDry() {
-    const gapMs = ((this.handedOut - this.waitedFrom) * 1000) / RATE_HZ;
     this.underruns++;
     this.lateFrames++;
-    this.targetMs = Math.min(JITTER_MOST_MS, Math.max(this.targetMs * 1.25, this.targetMs + gapMs));
-    this.calmFrom = this.handedOut;
+    this.waitLonger(Math.max(this.targetMs / 4, (this.handedOut - this.waitedFrom) / ms(1)));
     this.tell('underrun', this.current()?.number ?? 0);
   }
 
@@ -240,7 +241,7 @@ export class Playout {
   runOut() {
     const last = this.queue.at(-1);
     this.waitedFrom = this.handedOut;
-    if (last && last.samples === null) this.phase = STARVING;
+    if (last?.samples === null) this.phase = STARVING;
     else this.rest();
   }
 
@@ -275,7 +276,7 @@ export class Playout {
       track.at = 0;
     }
     const last = this.runs.at(-1);
-    if (last && last.track === track && last.at + last.count === this.handedOut) {
+    if (last?.track === track && last.at + last.count === this.handedOut) {
       last.count += count;
       last.end += count;
     } else this.runs.push({ at: this.handedOut, track, end: track.taken, count });
@@ -328,11 +329,10 @@ export class Playout {
   /** @param {number} epoch */
   startEpoch(epoch) {
     this.epoch = epoch;
-    for (const track of this.tracks.values()) {
-      if (track.epoch < epoch) track.chunks = [];
-    }
     for (const [number, track] of this.tracks) {
-      if (track.epoch < epoch && this.tracks.size > 200) this.tracks.delete(number);
+      if (track.epoch >= epoch) continue;
+      track.chunks = [];
+      if (this.tracks.size > 200) this.tracks.delete(number);
     }
     this.queue = [...this.tracks.values()].filter((t) => t.epoch === epoch);
     this.open = [...this.queue];

@@ -32,14 +32,14 @@ export class Resampler {
     const shared = gcd(from, to);
     this.up = to / shared;
     this.down = from / shared;
-    this.isSame = from === to;
-    this.half = this.isSame ? 0 : Math.ceil(HALF_WIDTH * Math.max(1, from / to));
+    // With a half of 1 the filter is one tap of 1: the same rate passes as it is.
+    this.half = from === to ? 1 : Math.ceil(HALF_WIDTH * Math.max(1, from / to));
     this.taps = 2 * this.half;
-    this.phase = 0; // of the next output, in 1/up of an input sample after `at`
+    this.phase = 0; // of the next output, in 1/up of an input sample
     this.phases = Math.min(this.up, PHASES_MAX);
-    this.table = this.isSame ? new Float32Array(0) : this.design(Math.min(1, to / from));
+    this.table = this.design(Math.min(1, to / from));
     this.held = new Float32Array(this.taps + 4096);
-    this.count = this.isSame ? 0 : this.half - 1; // silence before the first sample puts output 0 on input 0
+    this.count = this.half - 1; // silence before the first sample puts output 0 on input 0
   }
 
   /** How many input samples are taken in before they come out: the filter looks ahead. */
@@ -68,7 +68,6 @@ export class Resampler {
 
   /** How many input samples must be given so that `count` outputs come. @param {number} count @returns {number} */
   needed(count) {
-    if (this.isSame) return count;
     const last = Math.floor((this.phase + (count - 1) * this.down) / this.up);
     return Math.max(0, last + this.taps - this.count);
   }
@@ -78,10 +77,6 @@ export class Resampler {
    * @param {Float32Array} input @param {Float32Array} output @returns {number} samples written; the rest waits
    */
   process(input, output) {
-    if (this.isSame) {
-      output.set(input.subarray(0, output.length));
-      return Math.min(input.length, output.length);
-    }
     this.take(input);
     const { taps, table, held, up, down, phases } = this;
     let at = 0;

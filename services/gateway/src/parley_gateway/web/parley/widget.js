@@ -35,13 +35,12 @@ function el(what, props = {}, ...children) {
   return node;
 }
 
-const button = (classes, props, ...children) => el(`button${classes}`, { type: 'button', ...props }, ...children);
+const button = (classes, onclick, ...children) => el(`button${classes}`, { type: 'button', onclick }, ...children);
 
 function icon(name) {
-  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  const [svg, path] = ['svg', 'path'].map((tag) => document.createElementNS('http://www.w3.org/2000/svg', tag));
   svg.setAttribute('viewBox', '0 0 24 24');
   svg.setAttribute('aria-hidden', 'true');
-  const path = document.createElementNS(svg.namespaceURI, 'path');
   path.setAttribute('d', ICONS[name]);
   svg.append(path);
   return svg;
@@ -52,7 +51,9 @@ export class ParleyWidget extends HTMLElement {
 
   constructor() {
     super();
+    /** What it says, by key; what is left out is said in English. */
     this.words = words;
+    this.say = (key) => ({ ...words, ...this.words })[key];
     /** @type {((mode: string) => Promise<any>) | undefined} */
     this.getTicket = undefined;
     /** @type {ParleyClient | null} */
@@ -75,86 +76,83 @@ export class ParleyWidget extends HTMLElement {
     this.title2.textContent = this.getAttribute('heading') ?? this.say('title');
   }
 
-  say(key) {
-    return { ...words, ...this.words }[key];
-  }
-
   // -- what is there ----------------------------------------------------------------------------------
 
   build() {
-    const w = (key) => this.say(key);
-    this.title2 = el('h2', { textContent: this.getAttribute('heading') ?? w('title') });
+    const { say } = this;
+    this.title2 = el('h2', { textContent: this.getAttribute('heading') ?? say('title') });
     this.status = el('p.status', {});
     this.live = el('p.sr', { role: 'status' });
     this.orb = el('span.orb', { 'aria-hidden': 'true' }, el('i'));
-    this.gear = button('.icon', { 'aria-label': w('settings'), 'aria-expanded': 'false', onclick: () => this.toggleSettings() }, icon('gear'));
-    this.log = el('ol.log', { tabIndex: 0, 'aria-label': w('transcript') });
+    this.gear = el('button.icon', { type: 'button', 'aria-label': say('settings'), 'aria-expanded': false, onclick: () => this.toggleSettings() }, icon('gear'));
+    this.log = el('ol.log', { tabIndex: 0, 'aria-label': say('transcript') });
     this.alert = el('div.alert', { role: 'alert', hidden: true });
-    this.foot = el('div.foot', {}, this.buildStart(), this.buildTalk(), this.buildRating());
-    this.panel = el('section.panel', { 'aria-label': w('title'), onclick: () => { if (this.isHeldBack) this.client?.resumeAudio(); } },
+    this.chosen = {};
+    this.panel = el('section.panel', { 'aria-label': say('title'), onclick: () => { if (this.isHeldBack) this.client?.resumeAudio(); } },
       el('header', {}, this.orb, el('div', {}, this.title2, this.status), this.gear),
-      this.buildSettings(), this.log, this.alert, this.foot, this.live);
+      this.buildSettings(), this.log, this.alert, el('div.foot', {}, this.buildStart(), this.buildTalk(), this.buildRating()), this.live);
     this.shadowRoot.append(this.panel);
-    this.hint();
+    this.log.append(el('li.note.hint', {}, say('hint')));
   }
 
   buildStart() {
-    this.talkButton = button('.main.grow', { onclick: () => this.start('voice') }, icon('mic'), el('span'));
-    this.typeButton = button('', { onclick: () => this.start('text') }, this.say('type'));
-    this.startRow = el('div.row.wrap', {}, this.talkButton, this.typeButton);
-    return this.startRow;
+    this.talkButton = button('.main.grow', () => this.start('voice'), icon('mic'), el('span'));
+    this.typeButton = button('', () => (this.client?.state === 'connecting' ? this.leave() : this.start('text')));
+    return this.startRow = el('div.row.wrap', {}, this.talkButton, this.typeButton);
   }
 
   buildTalk() {
-    const w = (key) => this.say(key);
-    this.input = el('input', { type: 'text', className: 'grow', placeholder: w('message'), 'aria-label': w('message'), maxLength: 4000, autocomplete: 'off', dir: 'auto', enterKeyHint: 'send' });
+    const { say } = this;
+    this.input = el('input', { type: 'text', className: 'grow', placeholder: say('message'), 'aria-label': say('message'), maxLength: 4000, autocomplete: 'off', dir: 'auto', enterKeyHint: 'send' });
     const form = el('form.row', { onsubmit: (event) => this.sendTyped(event) }, this.input,
-      el('button.icon', { 'aria-label': w('send') }, icon('send')));
+      el('button.icon', { 'aria-label': say('send') }, icon('send')));
     this.meter = el('span.meter', { 'aria-hidden': 'true' });
-    this.muteButton = button('.grow', { 'aria-pressed': 'false', onclick: () => this.client?.mute(!this.client.muted) }, icon('mic'), el('span'), this.meter);
-    this.holdButton = button('.main.grow.hold', {}, icon('mic'), el('span'));
+    this.muteButton = button('.grow', () => this.client?.mute(!this.client.muted), icon('mic'), el('span'), this.meter);
+    this.holdButton = button('.main.grow.hold', null, icon('mic'), el('span'));
     this.listenToHold(this.holdButton);
-    this.voiceButton = button('.grow', { onclick: () => this.speakUp() }, icon('mic'), w('talk'));
-    this.endButton = button('.end', { onclick: () => this.askRating() }, icon('end'), w('end'));
-    this.talkRow = el('div.stack', {}, form, el('div.row', {}, this.muteButton, this.holdButton, this.voiceButton, this.endButton));
-    return this.talkRow;
+    this.voiceButton = button('.grow', () => this.speakUp(), icon('mic'), say('talk'));
+    this.endButton = button('.end', () => this.askRating(), icon('end'), say('end'));
+    return this.talkRow = el('div.stack', {}, form, el('div.row', {}, this.muteButton, this.holdButton, this.voiceButton, this.endButton));
   }
 
   buildRating() {
-    const w = (key) => this.say(key);
-    const star = (n) => el('label', {}, el('input', { type: 'radio', name: 'rating', value: `${n}`, required: true, 'aria-label': { 1: `1, ${w('bad')}`, 5: `5, ${w('good')}` }[n] ?? `${n}` }), el('span', { 'aria-hidden': 'true' }, `${n}`));
-    this.rating = el('form.stack', { hidden: true, onsubmit: (event) => this.sendRating(event) },
-      el('fieldset', {}, el('legend', {}, w('rate')), el('div.stars', {}, ...[1, 2, 3, 4, 5].map(star))),
-      el('textarea', { name: 'comment', rows: 2, maxLength: 1000, placeholder: w('comment'), 'aria-label': w('comment'), dir: 'auto' }),
-      el('div.row.wrap', {}, el('button.main.grow', {}, w('finish')), button('', { onclick: () => this.leave() }, w('skip'))));
-    return this.rating;
+    const { say } = this;
+    const star = (n) => el('label', {}, el('input', { type: 'radio', name: 'rating', value: `${n}`, required: true, 'aria-label': { 1: `1, ${say('bad')}`, 5: `5, ${say('good')}` }[n] ?? `${n}` }), el('span', { 'aria-hidden': 'true' }, `${n}`));
+    return this.rating = el('form.stack', { hidden: true, onsubmit: (event) => this.sendRating(event) },
+      el('fieldset', {}, el('legend', {}, say('rate')), el('div.stars', {}, ...[1, 2, 3, 4, 5].map(star))),
+      el('textarea', { name: 'comment', rows: 2, maxLength: 1000, placeholder: say('comment'), 'aria-label': say('comment'), dir: 'auto' }),
+      el('div.row.wrap', {}, el('button.main.grow', {}, say('finish')), button('', () => this.leave(), say('skip'))));
   }
 
   buildSettings() {
-    const w = (key) => this.say(key);
+    const { say } = this;
     this.inputs = el('select', { onchange: () => this.choose('microphone', this.inputs.value) });
     this.outputs = el('select', { onchange: () => this.choose('speaker', this.outputs.value) });
     this.byKey = el('input', { type: 'checkbox', checked: this.hasAttribute('push-to-talk'), onchange: () => { this.client?.setPushToTalk(this.byKey.checked); this.show(); } });
-    this.outputsRow = el('label', { hidden: true }, w('speaker'), this.outputs);
-    this.settings = el('div.settings', { hidden: true }, el('label', {}, w('microphone'), this.inputs), this.outputsRow,
-      el('label.row', {}, this.byKey, w('byKey')), button('', { onclick: () => this.copy() }, w('copy')));
-    this.chosen = {};
-    return this.settings;
+    this.outputsRow = el('label', { hidden: true }, say('speaker'), this.outputs);
+    return this.settings = el('div.settings', { hidden: true }, el('label', {}, say('microphone'), this.inputs), this.outputsRow,
+      el('label.row', {}, this.byKey, say('byKey')), button('', () => this.copy(), say('copy')));
   }
 
   /** Pointer, space and enter hold; what only clicks (a screen reader) switches. @param {HTMLElement} button */
   listenToHold(button) {
-    const start = (event) => { event.preventDefault(); this.client?.talkStart(); };
-    const stop = () => this.client?.talkStop();
-    const isKey = ({ key }) => key === ' ' || key === 'Enter';
+    const talk = (isHeld) => this.client?.[isHeld ? 'talkStart' : 'talkStop']();
     let held = false;
-    button.onpointerdown = (event) => { held = true; button.focus(); button.setPointerCapture(event.pointerId); start(event); };
-    button.onpointerup = button.onpointercancel = button.onblur = stop;
-    // A handler that returns false would keep Tab from leaving: these return nothing.
-    button.onkeydown = (event) => { if (isKey(event)) event.repeat ? event.preventDefault() : start(event); };
-    button.onkeyup = (event) => { if (isKey(event)) { event.preventDefault(); stop(); } };
+    button.onpointerdown = (event) => {
+      event.preventDefault();
+      held = true;
+      button.focus();
+      button.setPointerCapture(event.pointerId);
+      talk(true);
+    };
+    button.onpointerup = button.onpointercancel = button.onblur = () => talk(false);
+    button.onkeydown = button.onkeyup = (event) => {
+      if (event.key !== ' ' && event.key !== 'Enter') return;
+      event.preventDefault();
+      talk(event.type === 'keydown');
+    };
     button.oncontextmenu = (event) => event.preventDefault();
-    button.onclick = () => { if (!held) this.client?.[this.client.talking ? 'talkStop' : 'talkStart'](); held = false; };
+    button.onclick = () => { if (!held) talk(!this.client?.talking); held = false; };
   }
 
   // -- what the caller does -----------------------------------------------------------------------------
@@ -163,11 +161,9 @@ export class ParleyWidget extends HTMLElement {
   async start(mode = this.getAttribute('mode') === 'text' ? 'text' : 'voice') {
     this.client?.disconnect();
     this.alert.hidden = true;
-    this.spoken = new Map(); // what was said before stays above
-    const gateway = this.getAttribute('gateway');
-    const client = this.client = new ParleyClient({
-      business: this.getAttribute('business') ?? '', pushToTalk: this.byKey.checked, getTicket: this.getTicket, ...this.chosen, ...(gateway ? { gateway } : {}),
-    });
+    this.spoken = []; // what was said before stays above
+    const [business, gateway] = ['business', 'gateway'].map((name) => this.getAttribute(name) ?? undefined);
+    const client = this.client = new ParleyClient({ business, gateway, pushToTalk: this.byKey.checked, getTicket: this.getTicket, ...this.chosen });
     this.listen(client);
     const hadFocus = this.shadowRoot.activeElement;
     await client.connect({ mode }).catch(() => {}); // it came as an event, too
@@ -183,6 +179,7 @@ export class ParleyWidget extends HTMLElement {
     try {
       this.client?.sendText(this.input.value);
       this.input.value = '';
+      if (this.client?.state === 'reconnecting') this.note(this.say('later'));
     } catch (wrong) {
       this.complain(wrong);
     }
@@ -221,7 +218,7 @@ export class ParleyWidget extends HTMLElement {
 
   toggleSettings() {
     this.settings.hidden = !this.settings.hidden;
-    this.gear.setAttribute('aria-expanded', String(!this.settings.hidden));
+    this.gear.setAttribute('aria-expanded', !this.settings.hidden);
     (this.client ?? new ParleyClient({})).devices().then((found) => this.showDevices(found));
   }
 
@@ -231,7 +228,7 @@ export class ParleyWidget extends HTMLElement {
   }
 
   async copy() {
-    const text = [...(this.client?.lines ?? [])].map((line) => `${this.say(line.role === 'user' ? 'you' : 'agent')}: ${line.heard ?? line.text}`).join('\n');
+    const text = this.client?.lines.map((line) => `${this.say(line.role === 'user' ? 'user' : 'agent')}: ${line.heard ?? line.text}`).join('\n') ?? '';
     await navigator.clipboard?.writeText(text).then(() => this.announce(this.say('copied')), () => {});
   }
 
@@ -239,21 +236,33 @@ export class ParleyWidget extends HTMLElement {
 
   /** @param {ParleyClient} client */
   listen(client) {
-    const mine = (listener) => (detail) => this.client === client && listener(detail);
-    for (const type of ['session', 'state', 'transcript', 'tool', 'notice', 'error', 'playout', 'audio', 'mute', 'talk', 'ended']) {
-      client.on(type, mine((detail) => this.dispatchEvent(new CustomEvent(`parley-${type}`, { detail, bubbles: true, composed: true }))));
+    const handlers = {
+      state: ({ state, before }) => {
+        if (before === 'connecting') this.held(client.audioState);
+        if (state === 'listening') this.tool = null;
+        if (/connect|ended/.test(state)) this.announce(this.say(state));
+      },
+      session() {}, playout() {}, talk() {},
+      transcript: (line) => this.line(line),
+      tool: (tool) => this.useTool(tool),
+      notice: ({ code, message }) => { if (!/^(move|replaced)$/.test(code)) this.note(this.say(code) ?? message); },
+      error: (error) => this.complain(error),
+      level: ({ input, output }) => this.level(input, output),
+      audio: ({ state }) => this.held(state),
+      devices: (found) => this.showDevices(found),
+      mute: ({ muted }) => this.announce(this.say(muted ? 'muted' : 'listening')),
+      ended: () => { this.isRating = false; clearTimeout(this.rateTimer); this.level(0, 0); this.note(this.say('ended')); },
+    };
+    for (const [type, handle] of Object.entries(handlers)) {
+      client.on(type, (detail) => {
+        if (this.client !== client) return;
+        handle(detail);
+        if (type === 'level') return;
+        this.show();
+        if (type === 'ended') this.talkButton.focus();
+        this.dispatchEvent(new CustomEvent(`parley-${type}`, { detail, bubbles: true, composed: true }));
+      });
     }
-    client.on('state', mine(({ state, before }) => { if (before === 'connecting') this.held(client.audioState); if (state === 'listening') this.tool = null; this.show(); if (/connect|ended/.test(state)) this.announce(this.say(state)); }));
-    client.on('transcript', mine((line) => this.line(line)));
-    client.on('tool', mine((tool) => this.useTool(tool)));
-    client.on('notice', mine(({ code, message }) => this.note(this.say(code) ?? message)));
-    client.on('error', mine((error) => this.complain(error)));
-    client.on('level', mine(({ input, output }) => this.level(input, output)));
-    client.on('audio', mine(({ state }) => this.held(state)));
-    client.on('devices', mine((found) => this.showDevices(found)));
-    client.on('mute', mine(({ muted }) => { this.show(); this.announce(muted ? this.say('muted') : this.say('listening')); }));
-    client.on('talk', mine(() => this.show()));
-    client.on('ended', mine(() => { this.isRating = false; clearTimeout(this.rateTimer); this.note(this.say('ended')); this.show(); this.talkButton.focus(); }));
   }
 
   show() {
@@ -269,11 +278,10 @@ export class ParleyWidget extends HTMLElement {
     this.talkButton.disabled = state === 'connecting';
     this.talkButton.lastChild.textContent = this.say(state === 'ended' ? 'again' : 'talk');
     this.typeButton.textContent = this.say(state === 'connecting' ? 'cancel' : 'type');
-    this.typeButton.onclick = () => (state === 'connecting' ? this.leave() : this.start('text'));
     this.voiceButton.hidden = isVoice;
     this.muteButton.hidden = !isVoice || isByKey;
     this.holdButton.hidden = !isVoice || !isByKey;
-    this.muteButton.setAttribute('aria-pressed', String(Boolean(client?.muted)));
+    this.muteButton.setAttribute('aria-pressed', Boolean(client?.muted));
     this.muteButton.children[1].textContent = this.say(client?.muted ? 'unmute' : 'mute');
     this.holdButton.lastChild.textContent = this.say(client?.talking ? 'release' : 'hold');
     this.status.textContent = this.doing(state, client, isVoice && isByKey);
@@ -289,20 +297,19 @@ export class ParleyWidget extends HTMLElement {
 
   /** @param {import('./client.js').Line} line */
   line({ item, role, text, heard, final }) {
-    let li = this.spoken.get(item);
+    let li = this.spoken.find((other) => other.item === item);
     if (!li) {
-      li = el('li', { dir: 'auto' });
-      li.item = item;
-      this.spoken.set(item, li);
-      const next = [...this.spoken.values()].filter((other) => other.item > item).sort((a, b) => a.item - b.item)[0];
-      this.append(li, next);
+      li = Object.assign(el('li', { dir: 'auto' }), { item });
+      this.append(li, this.spoken.find((other) => other.item > item));
+      this.spoken = [...this.spoken, li].sort((one, other) => one.item - other.item);
     }
     const isCut = heard !== null && heard !== text;
     const rest = isCut && text.startsWith(heard) ? text.slice(heard.length) : text;
     const gap = /^\s*/.exec(rest)[0];
-    li.className = role === 'user' ? 'user' : 'agent';
+    const who = role === 'user' ? 'user' : 'agent';
+    li.className = who;
     li.hidden = !text;
-    li.replaceChildren(el('span.sr', {}, `${this.say(role === 'user' ? 'you' : 'agent')}: `), isCut ? heard + gap : text,
+    li.replaceChildren(el('span.sr', {}, `${this.say(who)}: `), isCut ? heard + gap : text,
       ...(isCut ? [el('s.unheard', {}, rest.slice(gap.length)), el('span.sr', {}, this.say('unheard'))] : []));
     this.scroll();
     if (final && role === 'assistant' && this.client.mode === 'text') this.announce(text);
@@ -327,12 +334,18 @@ export class ParleyWidget extends HTMLElement {
     return li;
   }
 
-  complain(error) {
-    const isOver = !this.client?.isConnected;
-    const act = (label, mode) => button('', { onclick: () => this.start(mode) }, this.say(label));
-    this.alert.replaceChildren(el('b', {}, error.message), el('p', {}, error.remedy),
-      ...(isOver ? [el('div.row.wrap', {}, act('retry', 'voice'), ...(MICROPHONE.test(error.code) ? [act('type', 'text')] : []))] : []));
+  /** @param {string} why @param {...Node} what */
+  warn(why, ...what) {
+    this.alert.dataset.why = why;
+    this.alert.replaceChildren(...what);
     this.alert.hidden = false;
+  }
+
+  complain({ code, message, remedy }) {
+    const isOver = !this.client?.isConnected;
+    const act = (label, mode) => button('', () => this.start(mode), this.say(label));
+    const ways = el('div.row.wrap', {}, act('retry', this.client?.mode), MICROPHONE.test(code) ? act('type', 'text') : '');
+    this.warn(code, el('b', {}, message), el('p', {}, remedy), isOver ? ways : '');
     if (!isOver) setTimeout(() => { this.alert.hidden = true; }, 12_000);
     this.show();
   }
@@ -340,15 +353,13 @@ export class ParleyWidget extends HTMLElement {
   /** The browser holds sound back until a gesture. */
   held(state) {
     this.isHeldBack = Boolean(this.client?.isConnected) && /suspended|interrupted/.test(state);
-    if (!this.isHeldBack) return void (this.alert.hidden = this.alert.dataset.why === 'sound' || this.alert.hidden);
-    this.alert.replaceChildren(el('b', {}, this.say('soundOff')), el('div', {}, button('', {}, this.say('sound'))));
-    this.alert.dataset.why = 'sound';
-    return void (this.alert.hidden = false);
+    if (this.isHeldBack) this.warn('sound', el('b', {}, this.say('soundOff')), el('div', {}, button('', null, this.say('sound'))));
+    else if (this.alert.dataset.why === 'sound') this.alert.hidden = true;
   }
 
   level(input, output) {
-    this.meter.style.setProperty('--level', String(Math.min(1, input * 6)));
-    this.orb.style.setProperty('--level', String(Math.min(1, Math.max(input, output) * 4)));
+    this.meter.style.setProperty('--level', Math.min(1, input * 6));
+    this.orb.style.setProperty('--level', Math.min(1, Math.max(input, output) * 4));
   }
 
   showDevices({ inputs, outputs }) {
@@ -362,10 +373,6 @@ export class ParleyWidget extends HTMLElement {
   }
 
   // -- small things -------------------------------------------------------------------------------------
-
-  hint() {
-    if (!this.log.children.length) this.log.append(el('li.note.hint', {}, this.say('hint')));
-  }
 
   append(li, next = null) {
     this.log.querySelector('.hint')?.remove();

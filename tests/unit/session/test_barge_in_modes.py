@@ -188,6 +188,13 @@ def test_a_key_that_was_only_touched_clears_what_it_sent() -> None:
     assert d.state.floor == Silent()
 
 
+def test_what_was_said_by_key_while_the_line_was_away_arrives_at_once_and_is_committed() -> None:
+    d = Driver(turn_taking=KEY).start()
+    d.on(ev.CallerTalked("start", 400))
+    d.on(ev.CallerTalked("stop", 1_900))
+    assert d.only(ef.ClearCallerAudio, ef.CommitCallerAudio) == [ef.CommitCallerAudio()]
+
+
 def test_the_key_takes_the_floor_from_the_agent() -> None:
     d = answering(KEY)
     d.on(ev.CallerTalked("start", 0))

@@ -170,7 +170,9 @@ def on_talked(state: SessionState, event: CallerTalked, now_ms: int) -> Change:
     if began_ms is None:
         return state, [Ignored("not_talking")]
     state = replace(floor.after_speech(state), talk_began_ms=None, last_activity_ms=now_ms)
-    if now_ms - began_ms < TALK_MIN_MS:
+    # What was said while the line was away arrives all at once: the audio is as long as it was.
+    audio_ms = event.audio_ms - state.talk_from_ms if state.talk_from_ms is not None else 0
+    if max(now_ms - began_ms, audio_ms) < TALK_MIN_MS:
         state = replace(state, talk_from_ms=None)
         return state, [*responses.if_ready(state, ClearCallerAudio()), Ignored("talk_too_short")]
     return state, responses.if_ready(state, CommitCallerAudio())

@@ -97,12 +97,17 @@ def test_help_names_every_command_and_how_to_begin(parley: Parley) -> None:
         "migrate",
         "check",
         "understudy",
+        "new",
+        "try",
+        "erase",
         "parley talk --business cap",
     ):
         assert word in out
 
 
-@pytest.mark.parametrize("command", ["up", "talk", "events", "topics", "migrate", "check", "understudy"])
+@pytest.mark.parametrize(
+    "command", ["up", "talk", "events", "topics", "migrate", "new", "check", "try", "erase", "understudy"]
+)
 def test_each_command_explains_itself(parley: Parley, command: str) -> None:
     code, out, _ = parley(command, "--help")
 

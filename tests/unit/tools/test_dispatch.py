@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from harness.waiting import until
-from parley_tools.dispatch import Dispatcher, FairQueue
+from parley_tools.dispatch import Dispatcher, FairQueue, Leave
 
 
 class Work:
@@ -22,8 +22,11 @@ class Work:
         self.gates: dict[str, asyncio.Event] = {}
         self.again_s: list[float | None] = []
 
-    async def __call__(self, item: str) -> float | None:
+    async def __call__(self, item: str, leave: Leave) -> float | None:
         self.begun.append(item)
+        if item.startswith("early"):
+            leave()
+            leave()  # once is enough
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
@@ -102,6 +105,21 @@ async def test_an_item_wanted_again_later_leaves_its_lane_meanwhile(
     dispatcher.submit("fast", "cap", "next")
     await until(lambda: dispatcher.in_flight == 0)
     assert work.begun == ["again", "next", "again"]
+
+
+async def test_an_item_that_left_its_lane_lets_the_next_begin_and_counts_until_it_is_done(
+    dispatcher: Dispatcher[str], work: Work
+) -> None:
+    for item in ("early-1", "early-2", "late", "last"):
+        dispatcher.submit("fast", "cap", item)
+    await until(lambda: len(work.begun) == 3)
+    assert work.begun == ["early-1", "early-2", "late"]
+    assert dispatcher.in_flight == 4
+    work.end("late")
+    await until(lambda: work.begun[-1] == "last")
+    work.end("early-1", "early-2", "last")
+    assert await dispatcher.drain(5) == 0
+    assert dispatcher.in_flight == 0
 
 
 async def test_a_handler_that_crashes_is_logged_without_its_message_and_frees_its_lane(

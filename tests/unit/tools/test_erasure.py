@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from parley_common.contracts.tool_calls import CallerContext
 from parley_common.errors import ConfigInvalid
 from parley_tools import commands
 from parley_tools.cases import NewCase
+from parley_tools.commands import Errand
 from parley_tools.context import Resources, ToolContext
 from parley_tools.erasure import Erased, Subject, erase
+from parley_tools.settings import ToolsSettings
 from parley_tools.store import METADATA
 from unit.tools.world import World
 
@@ -62,7 +66,7 @@ async def test_nothing_of_an_erased_person_is_left_and_it_is_told(anywhere: Worl
     before = await everything(anywhere)
     assert [trace for trace in TRACES if trace not in before] == []
     erased = await erase_now(anywhere, email="daniel@example.com")
-    assert erased == Erased((saved["lead_id"],), 0)
+    assert erased == Erased((saved["lead_id"],), 0, booking_count=1, result_count=2)
     left = await everything(anywhere)
     assert [trace for trace in TRACES if trace in left] == []
     fact = (await anywhere.facts())[-1]
@@ -134,7 +138,9 @@ async def test_a_case_about_an_erased_person_stays_without_them(here: World) -> 
     ],
 )
 def test_an_operator_says_whom_to_erase(arguments: list[str], subject: Subject) -> None:
-    assert commands.subject(arguments) == ("cap", subject)
+    assert commands.errand(arguments) == Errand("cap", subject)
+    counting = commands.errand([*arguments, "--dry-run", "--json"])
+    assert counting == Errand("cap", subject, dry_run=True, as_json=True)
 
 
 @pytest.mark.parametrize(
@@ -143,4 +149,27 @@ def test_an_operator_says_whom_to_erase(arguments: list[str], subject: Subject) 
 )
 def test_an_operator_who_does_not_say_it_clearly_is_told_how(arguments: list[str]) -> None:
     with pytest.raises(ConfigInvalid, match="usage: parley-tools erase"):
-        commands.subject(arguments)
+        commands.errand(arguments)
+
+
+async def test_an_operator_may_count_before_anything_is_erased(
+    anywhere: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await save(anywhere)
+    settings = ToolsSettings(database_url=anywhere.database.url)
+    whom = ["cap", "--email", "daniel@example.com", "--json"]
+    before = await everything(anywhere)
+    await commands.erase(settings, commands.errand([*whom, "--dry-run"]))
+    counted = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert await everything(anywhere) == before
+    await commands.erase(settings, commands.errand(whom))
+    erased = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert counted == {**erased, "dry_run": True}
+    assert (erased["leads"], erased["cases"], erased["results"]) == (1, 0, 1)
+    assert await anywhere.rows("SELECT 1 FROM leads") == []
+
+
+async def test_a_database_that_was_never_migrated_is_said(tmp_path: Path) -> None:
+    settings = ToolsSettings(database_url=f"sqlite+aiosqlite:///{tmp_path}/empty.db")
+    with pytest.raises(ConfigInvalid, match="not migrated"):
+        await commands.erase(settings, commands.errand(["cap", "--email", "daniel@example.com"]))

@@ -22,8 +22,6 @@ from parley_tools.rules.passages import Index, Passage
 from unit.tools.world import CAP, business_with
 
 QUESTIONS = Path(__file__).parent / "knowledge_questions"
-FLOORS = {"cap": 0.9, "cap_held_out": 0.8}
-"""What is reached honestly: a business that is not named here has to reach GOAL."""
 GOAL = 0.9
 SETS = sorted(path.stem for path in QUESTIONS.glob("*.yaml"))
 
@@ -44,7 +42,7 @@ def test_callers_questions_find_the_article_about_them(name: str, remark: Callab
             missed.append(each["question"])
     recall = 1 - len(missed) / len(asked)
     remark(f"knowledge of {name}: recall@3 {recall:.2f} of {len(asked)} questions; missed: {missed}")
-    assert recall >= FLOORS.get(name, GOAL)
+    assert recall >= GOAL
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -130,6 +128,21 @@ def test_a_changed_article_is_found_by_the_next_version_of_the_business(tmp_path
     (business.folder / "knowledge" / "houseboats.md").write_text("# Houseboats\n\nWe lend on houseboats.\n")
     (found,) = index_of(load(business.folder)).find("do you lend on houseboats", 1)
     assert found.passage.source == "houseboats.md"
+
+
+def test_each_article_is_found_once_by_its_best_passage() -> None:
+    passages = [
+        Passage("Tents", "Poles", "tents.md", "A tent has poles."),
+        Passage(
+            "Tents", "Tent pegs", "tents.md", "A tent has tent pegs, and a tent stands by its tent pegs."
+        ),
+        Passage("Stoves", "Stoves", "stoves.md", "No stove inside a tent, nor near its pegs."),
+    ]
+    found = Index(passages).find("tent pegs", 3)
+    assert [(hit.passage.source, hit.passage.heading) for hit in found] == [
+        ("tents.md", "Tent pegs"),
+        ("stoves.md", "Stoves"),
+    ]
 
 
 def test_a_businesss_own_words_stand_for_each_other() -> None:

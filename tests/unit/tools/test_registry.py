@@ -266,3 +266,20 @@ def test_only_external_effects_without_a_key_may_not_be_run_again() -> None:
 )
 def test_a_description_reads_as_part_of_a_sentence(description: str, phrase: str) -> None:
     assert described(description) == phrase
+
+
+def test_what_establishes_a_need_is_the_tool_that_does_nothing_else(tmp_path: Path) -> None:
+    @tool(cls="reversible", grants=("verified:frame",), emits=(LeadCaptured,))
+    async def order_another(ctx: ToolContext) -> Output:
+        """Order another frame."""
+        return {"say": "Ordered."}
+
+    @tool(cls="read", grants=("verified:frame",))
+    async def find_frame(ctx: ToolContext) -> Output:
+        """Find a frame."""
+        return {"say": "Found."}
+
+    business = business_with(tmp_path, "order_another", "find_frame")
+    assert Registry((order_another, find_frame)).granting("verified:frame", business, "tools") == "find_frame"
+    assert Registry((order_another,)).granting("verified:frame", business, "tools") == "order_another"
+    assert Registry((find_frame,)).granting("verified:door", business, "tools") is None

@@ -374,3 +374,80 @@ def test_nothing_is_saved_without_a_consent_that_was_given(lines: list[str]) -> 
         saved = [c.arguments for c in turn.calls if c.name == "save_lead"]
         assert all(s["consent"] is True and {"yes", "you may contact me"} & set(lines) for s in saved)
         assert len(turn.calls) <= 5
+
+
+KEYED = (
+    tool("open_vault", "Open a vault.", {"shelf": {"type": "string", "description": "Which shelf"}}, "shelf"),
+    tool(
+        "show_badge", "Take a badge.", {"badge": {"type": "integer", "description": "Badge number"}}, "badge"
+    ),
+)
+REFUSED = {
+    "error": {"code": "needs_badge", "message": "No.", "say": "Not yet.", "next": {"tool": "show_badge"}},
+    "say": "Not yet.",
+}
+ASKED_FOR = (
+    Said("user", "Open the vault, the shelf is Cedar"),
+    Called("c1", "open_vault", json.dumps({"shelf": "Cedar"})),
+    Answered("c1", json.dumps(REFUSED)),
+)
+SHOWN = (
+    Said("assistant", "Not yet. What is the badge number?"),
+    Said("user", "4711"),
+    Called("c2", "show_badge", json.dumps({"badge": 4711})),
+)
+OPEN_VAULT = Call("open_vault", {"shelf": "Cedar"})
+
+
+def test_a_refusal_that_names_what_must_come_first_leads_to_a_question_for_it() -> None:
+    decision = decide(view(*ASKED_FOR, tools=KEYED))
+    assert decision.calls == ()
+    assert decision.say.startswith("Not yet. ")
+    assert "badge" in decision.say
+    answered = decide(view(*ASKED_FOR, *SHOWN[:2], tools=KEYED))
+    assert answered.calls == (Call("show_badge", {"badge": 4711}),)
+
+
+def test_once_the_first_step_is_done_the_refused_call_is_made_again() -> None:
+    done = Answered("c2", json.dumps({"say": "Thank you."}))
+    assert decide(view(*ASKED_FOR, *SHOWN, done, tools=KEYED)) == Decision("Thank you.", (OPEN_VAULT,))
+
+
+def test_a_first_step_that_fails_leaves_the_refused_call_waiting() -> None:
+    wrong = Answered("c2", json.dumps({"error": {"code": "no_match", "say": "That is not it."}}))
+    missed = (*ASKED_FOR, *SHOWN, wrong)
+    assert decide(view(*missed, tools=KEYED)).calls == ()
+    again = (
+        Said("assistant", "That is not it."),
+        Said("user", "Sorry, the badge is 4712"),
+        Called("c3", "show_badge", json.dumps({"badge": 4712})),
+        Answered("c3", json.dumps({"say": "Thank you."})),
+    )
+    assert decide(view(*missed, *again, tools=KEYED)).calls == (OPEN_VAULT,)
+
+
+def test_a_step_that_was_done_and_did_not_help_is_not_asked_for_without_end() -> None:
+    refused_again = (
+        Answered("c2", json.dumps({"say": "Thank you."})),
+        Called("c3", "open_vault", json.dumps({"shelf": "Cedar"})),
+        Answered("c3", json.dumps(REFUSED)),
+    )
+    assert decide(view(*ASKED_FOR, *SHOWN, *refused_again, tools=KEYED)) == Decision("Not yet.", ())
+
+
+def test_what_the_caller_drops_is_not_taken_up_after_the_first_step() -> None:
+    dropped = (Said("assistant", "Not yet. What is the badge number?"), Said("user", "Never mind"))
+    later = (
+        Said("assistant", "All right."),
+        Said("user", "Please take my badge, the number is 4711"),
+        Called("c2", "show_badge", json.dumps({"badge": 4711})),
+        Answered("c2", json.dumps({"say": "Thank you."})),
+    )
+    assert decide(view(*ASKED_FOR, *dropped, *later, tools=KEYED)) == Decision("Thank you.", ())
+
+
+@pytest.mark.parametrize("step", ["show_badge, then again", {"tool": "unheard_of"}, {"tool": 7}, [], None])
+def test_a_refusal_that_names_no_tool_of_ours_leads_nowhere(step: Any) -> None:
+    error = {"code": "no", "say": "Not yet.", "next": step}
+    items = (*ASKED_FOR[:2], Answered("c1", json.dumps({"error": error})))
+    assert decide(view(*items, tools=KEYED)) == Decision("Not yet.", ())

@@ -244,8 +244,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments[:1] == ["migrate"]:
         run_service("tools", settings, instance, lambda _stop: migrate(settings))
     if arguments[:1] == ["erase"]:
-        business, subject = exit_on_config("tools", lambda: commands.subject(arguments[1:]))
-        run_service("tools", settings, instance, lambda _stop: commands.erase(settings, business, subject))
+        told = exit_on_config("tools", lambda: commands.errand(arguments[1:]))
+        run_service("tools", settings, instance, lambda _stop: commands.erase(settings, told))
     if arguments[:1] == ["check"]:
         sys.exit(commands.check(arguments[1:], settings.service))
     offer = exit_on_config("tools", lambda: load_offer(settings))

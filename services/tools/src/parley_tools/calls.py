@@ -1,21 +1,24 @@
 """Tool calls as they arrive, and the table that makes each one happen once.
 
-``claim`` decides under the row's lock (claims.py says what), ``finish`` belongs to the transaction of the
-tool's own effects. Leases are renewed while a run lives; a run that lost its row commits nothing.
+``put`` writes calls that nobody knew, many at once; ``claim`` decides about one under its row's lock (claims.py says
+what); ``finish`` belongs to the transaction of the tool's own effects. Leases are renewed while a run lives; a run that
+lost its row commits nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any, cast
 
 from pydantic import JsonValue
-from sqlalchemy import CursorResult, and_, delete, func, or_, select, update
+from sqlalchemy import CursorResult, Table, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import SQLModel, col
+from sqlmodel import col
 
 from parley_common.contracts.tool_calls import ToolCall
 from parley_tools.claims import Claim, Held, Run, Stale, judge
@@ -24,11 +27,34 @@ from parley_tools.store import ToolCallRow
 RUNNING = "running"
 DONE = "done"
 
+_table = cast("Table", ToolCallRow.__table__)  # type: ignore[attr-defined]
 _session_id = col(ToolCallRow.session_id)
 _call_id = col(ToolCallRow.call_id)
 _state = col(ToolCallRow.state)
 _owner = col(ToolCallRow.owner)
 _finished_at = col(ToolCallRow.finished_at)
+
+# Made once: to build such a statement anew costs more than to run it.
+_NEWEST_FENCES = (
+    select(_table.c.session_id, func.max(_table.c.fence).label("fence"))
+    .where(_table.c.session_id.in_(bindparam("sessions", expanding=True)))
+    .group_by(_table.c.session_id)
+)
+_PUT = {
+    name: insert(_table).on_conflict_do_nothing().returning(_table.c.session_id, _table.c.call_id)
+    for name, insert in (("sqlite", sqlite_insert), ("postgresql", pg_insert))
+}
+_FINISH = (
+    update(_table)
+    .where(
+        _table.c.session_id == bindparam("of_session"),
+        _table.c.call_id == bindparam("of_call"),
+        _table.c.state == RUNNING,
+    )
+    .values(state=DONE, result=bindparam("result"), finished_at=bindparam("now"))
+    .returning(_table.c.reply_partition, _table.c.reply_to, _table.c.attempt, _table.c.answer_by)
+)
+_FINISH_RUN = _FINISH.where(_table.c.owner == bindparam("of_owner"), _table.c.run == bindparam("of_run"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +83,30 @@ class Address:
     answer_by: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class New:
+    """A call to be written down: as running, or as done when its result is there."""
+
+    arrived: Arrived
+    result: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.arrived.key
+
+
+class Standing(Enum):
+    """What became of a call that was to be written down."""
+
+    PUT = "put"
+    KNOWN = "known"
+    """There was such a call already: nothing was written."""
+    STALE = "stale"
+    """A later owner of its session has spoken: nothing was written."""
+    UNWRITABLE = "unwritable"
+    """The database will not have it."""
+
+
 def address_of(arrived: Arrived) -> Address:
     """Return where this attempt wants its answer."""
     call = arrived.call
@@ -74,12 +124,9 @@ class CallTable:
         self, db: AsyncSession, arrived: Arrived, *, now: datetime, may_rerun: bool, runs_here: bool
     ) -> Claim:
         """Decide about one attempt and write the decision down; where the answer goes is then this attempt's."""
-        call = arrived.call
-        newest = select(func.max(col(ToolCallRow.fence))).where(_session_id == call.session_id)
-        if call.fence < ((await db.execute(newest)).scalar_one() or 0):
-            return Stale()
-        if await self._insert(db, arrived, now):
-            return Run(1)
+        (standing,) = await self.put(db, [New(arrived)], now)
+        if standing is not Standing.KNOWN:
+            return Run(1) if standing is Standing.PUT else Stale()
         row = (await db.execute(_one(arrived.key).with_for_update())).scalar_one()
         held = Held(row.state == DONE, row.lease_until, row.run, row.result)
         claim = judge(held, now=now, may_rerun=may_rerun, runs_here=runs_here)
@@ -88,27 +135,45 @@ class CallTable:
             row.owner, row.run, row.lease_until = self.owner, claim.number, now + self.lease
         return claim
 
-    async def _insert(self, db: AsyncSession, arrived: Arrived, now: datetime) -> bool:
-        call = arrived.call
-        insert = sqlite_insert if db.get_bind().dialect.name == "sqlite" else pg_insert
-        statement = insert(cast("type[SQLModel]", ToolCallRow)).values(
-            session_id=call.session_id,
-            call_id=call.call_id,
-            business=call.business,
-            tool=call.tool,
-            state=RUNNING,
-            owner=self.owner,
-            run=1,
-            lease_until=now + self.lease,
-            fence=call.fence,
-            attempt=call.attempt,
-            reply_partition=call.reply_partition,
-            reply_to=arrived.reply_to,
-            answer_by=arrived.answer_by,
-            created_at=now,
-        )
-        done = await db.execute(statement.on_conflict_do_nothing().returning(_call_id))
-        return done.scalar_one_or_none() is not None
+    async def put(self, db: AsyncSession, calls: Sequence[New], now: datetime) -> list[Standing]:
+        """Write down calls that nobody knew, each as running or as done; says of each what became of it."""
+        found = await db.execute(_NEWEST_FENCES, {"sessions": sorted({each.key[0] for each in calls})})
+        fences: dict[str, int] = {row.session_id: row.fence for row in found}
+        standing = [
+            Standing.STALE if each.arrived.call.fence < fences.get(each.key[0], 0) else Standing.KNOWN
+            for each in calls
+        ]
+        # Of one call twice the first counts. In one order everywhere, so that no two workers wait for each other.
+        first = {
+            each.key: at for at, each in reversed(list(enumerate(calls))) if standing[at] is Standing.KNOWN
+        }
+        rows = [self._row(calls[at], now) for _, at in sorted(first.items())]
+        if rows:
+            connection = await db.connection()
+            for row in await connection.execute(_PUT[connection.dialect.name], rows):
+                standing[first[row.session_id, row.call_id]] = Standing.PUT
+        return standing
+
+    def _row(self, new: New, now: datetime) -> dict[str, Any]:
+        call, is_done = new.arrived.call, new.result is not None
+        return {
+            "session_id": call.session_id,
+            "call_id": call.call_id,
+            "business": call.business,
+            "tool": call.tool,
+            "state": DONE if is_done else RUNNING,
+            "owner": self.owner,
+            "run": 1,
+            "lease_until": now + self.lease,
+            "fence": call.fence,
+            "attempt": call.attempt,
+            "reply_partition": call.reply_partition,
+            "reply_to": new.arrived.reply_to,
+            "answer_by": new.arrived.answer_by,
+            "result": new.result,
+            "created_at": now,
+            "finished_at": now if is_done else None,
+        }
 
     async def finish(
         self, db: AsyncSession, key: tuple[str, str], run: int | None, result: dict[str, Any], now: datetime
@@ -117,19 +182,11 @@ class CallTable:
 
         ``run`` null finishes whatever run there was: for calls that are not to run again.
         """
-        mine = [] if run is None else [_owner == self.owner, col(ToolCallRow.run) == run]
-        statement = (
-            update(ToolCallRow)
-            .where(_session_id == key[0], _call_id == key[1], _state == RUNNING, *mine)
-            .values(state=DONE, result=result, finished_at=now)
-            .returning(
-                col(ToolCallRow.reply_partition),
-                col(ToolCallRow.reply_to),
-                col(ToolCallRow.attempt),
-                col(ToolCallRow.answer_by),
-            )
-        )
-        row = (await db.execute(statement)).one_or_none()
+        values = {"of_session": key[0], "of_call": key[1], "result": result, "now": now}
+        mine = {} if run is None else {"of_owner": self.owner, "of_run": run}
+        connection = await db.connection()
+        found = await connection.execute(_FINISH if run is None else _FINISH_RUN, values | mine)
+        row = found.one_or_none()
         return Address(*row) if row else None
 
     async def stored(self, db: AsyncSession, key: tuple[str, str]) -> tuple[dict[str, Any], Address] | None:

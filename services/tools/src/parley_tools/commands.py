@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from parley_common.errors import ConfigInvalid, ToolRefused
 from parley_common.outbox import Outbox
 from parley_common.own_tools import secrets_named
 from parley_tools import erasure
-from parley_tools.erasure import Subject
+from parley_tools.erasure import Erased, Subject
 from parley_tools.http_tools import http_tools
 from parley_tools.kits import KITS
 from parley_tools.kits.knowledge import index_of
@@ -30,11 +32,15 @@ from parley_tools.offer import Offer
 from parley_tools.registry import Registry
 from parley_tools.settings import ToolsSettings
 from parley_tools.store import OUTBOX, SCHEMA
+from parley_tools.upkeep import migrated
 
-ERASE_USAGE = "usage: parley-tools erase BUSINESS (--email ADDRESS | --phone +NUMBER | --lead ID)"
+ERASE_USAGE = (
+    "usage: parley-tools erase BUSINESS (--email ADDRESS | --phone +NUMBER [--region US] | --lead ID) "
+    "[--dry-run] [--json]"
+)
 ALIKE_MIN = 0.8
 NO_REGION = "ZZ"
-"""A phone number without a country cannot be told apart from others: an operator writes the whole one."""
+"""A phone number without a country cannot be told apart from others: an operator writes the whole one, or its region."""
 
 
 def check(arguments: Sequence[str], service: str) -> int:
@@ -90,30 +96,72 @@ def _secrets_of(business: Business) -> set[str]:
     return {name for tool in business.config.http_tools for name in secrets_named(tool.headers)}
 
 
-def subject(arguments: Sequence[str]) -> tuple[str, Subject]:
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What the erase program was told."""
+
+    business: str
+    whom: Subject
+    dry_run: bool = False
+    """Only count: everything is taken back."""
+    as_json: bool = False
+
+
+def errand(arguments: Sequence[str]) -> Errand:
     """Read whom to erase. Raises ConfigInvalid."""
+    flags = {"--dry-run", "--json"}
+    rest = [each for each in arguments if each not in flags]
+    region = NO_REGION
+    if rest[-2:-1] == ["--region"]:
+        rest, region = rest[:-2], rest[-1]
+    told = {"dry_run": "--dry-run" in arguments, "as_json": "--json" in arguments}
     try:
-        match list(arguments):
+        match rest:
             case [business, "--email", value]:
-                return business, Subject(email=valid_email(value))
+                return Errand(business, Subject(email=valid_email(value)), **told)
             case [business, "--phone", value]:
-                return business, Subject(phone=valid_phone(value, NO_REGION))
+                return Errand(business, Subject(phone=valid_phone(value, region)), **told)
             case [business, "--lead", value]:
-                return business, Subject(lead_id=value)
+                return Errand(business, Subject(lead_id=value), **told)
     except ToolRefused as wrong:
-        raise ConfigInvalid(
-            f"{arguments[1][2:]} is not valid: {wrong.stable_code}", remedy=ERASE_USAGE
-        ) from wrong
+        raise ConfigInvalid(f"{rest[1][2:]} is not valid: {wrong.stable_code}", remedy=ERASE_USAGE) from wrong
     raise ConfigInvalid(ERASE_USAGE)
 
 
-async def erase(settings: ToolsSettings, business: str, whom: Subject) -> None:
-    """Remove a person's data; a running service's relay, or the next one's, sends the facts about it."""
+class _TakeBack(Exception):
+    """Rolls a count back."""
+
+
+async def erase(settings: ToolsSettings, told: Errand) -> None:
+    """Remove a person's data; a running service's relay, or the next one's, sends the facts about it.
+
+    Raises:
+        ConfigInvalid: the database was never migrated, so nobody is in it.
+    """
     database = Database(settings.resolved_database_url(), schema=SCHEMA)
     try:
-        async with database.begin() as db:
-            outbox = Outbox(OUTBOX, source=settings.service)
-            erased = await erasure.erase(db, outbox, business, whom, SystemClock().now())
-        sys.stdout.write(f"erased {len(erased.lead_ids)} leads and {erased.case_count} cases\n")
+        if not await migrated(database):
+            raise ConfigInvalid("the tools database is not there or not migrated", remedy="parley migrate")
+        erased = Erased((), 0, 0, 0)
+        with suppress(_TakeBack):
+            async with database.begin() as db:
+                outbox = Outbox(OUTBOX, source=settings.service)
+                erased = await erasure.erase(db, outbox, told.business, told.whom, SystemClock().now())
+                if told.dry_run:
+                    raise _TakeBack
+        sys.stdout.write(_said(erased, told) + "\n")
     finally:
         await database.aclose()
+
+
+def _said(erased: Erased, told: Errand) -> str:
+    counts = {
+        "leads": len(erased.lead_ids),
+        "cases": erased.case_count,
+        "bookings": erased.booking_count,
+        "results": erased.result_count,
+    }
+    if told.as_json:
+        return json.dumps({**counts, "lead_ids": erased.lead_ids, "dry_run": told.dry_run})
+    verb = "would erase" if told.dry_run else "erased"
+    return f"{verb} {counts['leads']} leads and {counts['cases']} cases"

@@ -21,8 +21,11 @@ import structlog
 from parley_tools.meters import IN_FLIGHT
 
 T = TypeVar("T")
-Handler = Callable[[T], Awaitable[float | None]]
-"""Returns null when done, or after how many seconds it wants the item again."""
+Leave = Callable[[], None]
+Handler = Callable[[T, Leave], Awaitable[float | None]]
+"""Returns null when done, or after how many seconds it wants the item again. It may leave its lane before that: what is
+left to do then, such as answering, keeps nobody from starting.
+"""
 
 log = structlog.get_logger("dispatch")
 
@@ -166,11 +169,19 @@ class Dispatcher(Generic[T]):
             self._line_up(job)
 
     async def _in_lane(self, lanes: _Lanes[T], job: _Job[T]) -> float | None:
+        is_in_lane = True
+
+        def leave() -> None:
+            nonlocal is_in_lane
+            if is_in_lane:
+                is_in_lane = False
+                lanes.running -= 1
+                self._start(lanes)
+
         try:
-            return await self._handle(job.item)
+            return await self._handle(job.item, leave)
         except Exception as wrong:  # noqa: BLE001 - a handler's bug must not end the other calls
             log.error("call.crashed", tool=job.tool, cause=type(wrong).__name__)
             return None
         finally:
-            lanes.running -= 1
-            self._start(lanes)
+            leave()

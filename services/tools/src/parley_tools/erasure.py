@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import CursorResult, delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -56,6 +56,10 @@ class Erased:
 
     lead_ids: tuple[str, ...]
     case_count: int
+    booking_count: int = 0
+    """Bookings to come that were cancelled."""
+    result_count: int = 0
+    """Stored results of tool calls in this person's sessions."""
 
 
 async def erase(db: AsyncSession, outbox: Outbox, business: str, subject: Subject, now: datetime) -> Erased:
@@ -64,10 +68,11 @@ async def erase(db: AsyncSession, outbox: Outbox, business: str, subject: Subjec
     people = [Person(email=lead.email, phone=lead.phone) for lead in leads]
     people.append(Person(email=subject.email, phone=subject.phone))
     sessions = await _sessions(db, leads)
+    booking_count = 0
     for lead in leads:
         marks = contact_marks(business, Person(email=lead.email, phone=lead.phone))
         await _remember(db, business, marks, lead.lead_id, now)
-        await _remove(db, lead, now)
+        booking_count += await _remove(db, lead, now)
         fact = LeadErased(
             lead_id=lead.lead_id,
             seq=await outbox.next_seq(db, lead.lead_id),
@@ -76,9 +81,9 @@ async def erase(db: AsyncSession, outbox: Outbox, business: str, subject: Subjec
             subject_hash=marks[0] if marks else "",
         )
         await outbox.add(db, fact, seq=fact.seq, now=now)
-    case_count = await _clear_cases(db, business, people, now)
-    await _clear_results(db, business, sessions)
-    return Erased(tuple(lead.lead_id for lead in leads), case_count)
+    of_cases = await _clear_cases(db, business, people, now)
+    result_count = await _clear_results(db, business, sessions | set(of_cases))
+    return Erased(tuple(lead.lead_id for lead in leads), len(of_cases), booking_count, result_count)
 
 
 async def _leads(db: AsyncSession, business: str, subject: Subject) -> list[Lead]:
@@ -112,21 +117,24 @@ async def _remember(
         )
 
 
-async def _remove(db: AsyncSession, lead: Lead, now: datetime) -> None:
+async def _remove(db: AsyncSession, lead: Lead, now: datetime) -> int:
+    """Remove a lead; returns how many bookings to come were cancelled."""
     lead_id = lead.lead_id
     await db.execute(delete(LeadHistory).where(col(LeadHistory.lead_id) == lead_id))
     await db.execute(delete(LeadIdentity).where(col(LeadIdentity.lead_id) == lead_id))
     mine = col(Booking.lead_id) == lead_id
     to_come = (mine, col(Booking.status) == BOOKED, col(Booking.starts_at) > now)
-    await db.execute(update(Booking).where(*to_come).values(status=CANCELLED))
+    cancelled = await db.execute(update(Booking).where(*to_come).values(status=CANCELLED))
     # What was published is only a copy here; what was not still goes out, and is told to be removed after it.
     sent = (OUTBOX.rows.c.aggregate_id == lead_id, OUTBOX.rows.c.sent_at.is_not(None))
     await db.execute(delete(OUTBOX.rows).where(*sent))
     await db.delete(lead)
     await db.flush()
+    return cast("CursorResult[Any]", cancelled).rowcount
 
 
-async def _clear_cases(db: AsyncSession, business: str, people: Sequence[Person], now: datetime) -> int:
+async def _clear_cases(db: AsyncSession, business: str, people: Sequence[Person], now: datetime) -> list[str]:
+    """Take the person out of their cases; returns the session of each."""
     emails = [person.email for person in people if person.email]
     phones = [person.phone for person in people if person.phone]
     theirs = or_(col(Case.email).in_(emails), col(Case.phone).in_(phones))
@@ -135,16 +143,17 @@ async def _clear_cases(db: AsyncSession, business: str, people: Sequence[Person]
         update(Case)
         .where(col(Case.business) == business, theirs)
         .values(**nobody, summary=ERASED, details={}, updated_at=now)
-        .returning(col(Case.case_id))
+        .returning(col(Case.session_id))
     )
-    return len((await db.execute(statement)).all())
+    return list((await db.execute(statement)).scalars())
 
 
-async def _clear_results(db: AsyncSession, business: str, sessions: set[str]) -> None:
+async def _clear_results(db: AsyncSession, business: str, sessions: set[str]) -> int:
     gone = Outcome.refused("erased", SAY_FAILED, "The data of this session was erased.").stored(0)
     theirs = (
         col(ToolCallRow.business) == business,
         col(ToolCallRow.session_id).in_(sessions),
         col(ToolCallRow.result).is_not(None),
     )
-    await db.execute(update(ToolCallRow).where(*theirs).values(result=gone))
+    cleared = await db.execute(update(ToolCallRow).where(*theirs).values(result=gone))
+    return cast("CursorResult[Any]", cleared).rowcount

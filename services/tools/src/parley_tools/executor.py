@@ -3,14 +3,18 @@
 The tool's SQL effects, its stored result and its facts commit together. A refusal rolls the effects back and is
 stored too, so that every attempt of one call gets the same answer.
 
+A read has no effect that could happen twice, so it is not claimed first: it runs, whatever it wrote is rolled back, and
+its result is stored. What calls of one moment write down before they run, and what reads store, commits together.
+
 Law: whatever a tool does wrong comes out as an answer the agent can speak; nothing of its arguments is logged.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from opentelemetry.trace import Span
@@ -23,9 +27,11 @@ from parley_common.db import Database
 from parley_common.errors import DependencyUnavailable, ToolRefused
 from parley_common.telemetry import SpanKind, joined_logs, mark_failed, span
 from parley_tools import meters
-from parley_tools.calls import Address, Arrived, CallTable, address_of
+from parley_tools.batching import Batcher
+from parley_tools.calls import Address, Arrived, CallTable, New, Standing, address_of
 from parley_tools.claims import Answer, Claim, OutcomeUnknown, Run, Stale, StillRunning
 from parley_tools.context import Resources, ToolContext, is_granted
+from parley_tools.dispatch import Leave
 from parley_tools.offer import Offer
 from parley_tools.outcomes import (
     SAY_AWAY,
@@ -43,6 +49,9 @@ from parley_tools.schema import Unfit
 LOOK_AGAIN_MARGIN_S = 0.05
 """After a lease ran out: so that the clock has really passed it when we look."""
 
+BATCH_CALLS_MAX = 100
+"""Calls written down by one transaction: some milliseconds of work."""
+
 log = structlog.get_logger("executor")
 
 
@@ -57,7 +66,7 @@ class Checked:
 
 
 class _Stopped(Exception):
-    """A tool's run ended without success; carries what to answer. Rolls the unit of work back on its way."""
+    """A run whose effects are not kept; carries what to answer. Rolls the unit of work back on its way."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.code)
@@ -87,17 +96,23 @@ class Executor:
         self._resources = resources
         self._clock = clock
         self._running: set[tuple[str, str]] = set()
+        self._reading: dict[tuple[str, str], Arrived] = {}
+        """Reads that run here, each with the newest attempt: who still waits."""
+        self._writing_down = Batcher[New, Standing](self._put, items_max=BATCH_CALLS_MAX)
 
     def is_running(self, arrived: Arrived) -> bool:
         """Tell whether this very process is running the call now, so that an attempt is a mere change of address."""
-        return arrived.key in self._running
+        return arrived.key in self._running or arrived.key in self._reading
 
-    async def handle(self, arrived: Arrived) -> float | None:
-        """Settle one attempt; returns after how many seconds to look again when another worker has the call."""
+    async def handle(self, arrived: Arrived, leave: Leave = lambda: None) -> float | None:
+        """Settle one attempt; returns after how many seconds to look again when another worker has the call.
+
+        ``leave`` is called once its tool has run: storing what a read found, and answering, holds up no other call.
+        """
         with joined_logs(session_id=arrived.call.session_id, traceparent=arrived.traceparent):
-            return await self._handle(arrived)
+            return await self._handle(arrived, leave)
 
-    async def _handle(self, arrived: Arrived) -> float | None:
+    async def _handle(self, arrived: Arrived, leave: Leave) -> float | None:
         name = self._offer.label(arrived.call.business, arrived.call.tool)
         if self._clock.now() >= arrived.answer_by:
             meters.EXPIRED.labels(name).inc()
@@ -116,13 +131,22 @@ class Executor:
         with span(
             "tool.call", parent=arrived.traceparent, kind=SpanKind.CONSUMER, attributes=attributes
         ) as current:
-            return await self._settle(arrived, name, current)
+            return await self._settle(arrived, name, current, leave)
 
-    async def _settle(self, arrived: Arrived, name: str, current: Span) -> float | None:
+    async def _settle(self, arrived: Arrived, name: str, current: Span, leave: Leave) -> float | None:
         checked = self._check(arrived)
         if isinstance(checked, Outcome):
             await self._answer(arrived, name, checked, current)
             return None
+        if arrived.key in self._reading:
+            self._redirect(arrived)
+            return None
+        if checked.tool.is_read and arrived.call.attempt == 1:
+            return await self._read(checked, current, leave)
+        return await self._settle_claimed(checked, name, current, leave)
+
+    async def _settle_claimed(self, checked: Checked, name: str, current: Span, leave: Leave) -> float | None:
+        arrived = checked.arrived
         try:
             claim = await self._claim(checked)
         except (DependencyUnavailable, DBAPIError):
@@ -131,7 +155,7 @@ class Executor:
             return None
         match claim:
             case Run(number):
-                await self._run_and_answer(checked, number, current)
+                await self._run_and_answer(checked, number, current, leave)
             case Answer(stored):
                 meters.REPEATS.labels("answered").inc()
                 await self._replies.send(arrived.key, name, stored, address_of(arrived))
@@ -144,12 +168,64 @@ class Executor:
                 meters.REPEATS.labels("unknown_outcome").inc()
                 await self._answer(arrived, name, Outcome.unknown(), current)
             case Stale():
-                meters.REPEATS.labels("stale_fence").inc()
-                stale = Outcome.refused(
-                    "stale_fence", SAY_FAILED, "A later owner of this session has spoken."
-                )
-                await self._answer(arrived, name, stale, current)
+                await self._answer_stale(arrived, name, current)
         return None
+
+    async def _read(self, checked: Checked, current: Span, leave: Leave) -> float | None:
+        """Run a read and store what came of it; a call that others know already is settled as a repeat is."""
+        key, name = checked.arrived.key, checked.tool.name
+        self._reading[key] = checked.arrived
+        began_ms = self._clock.now_ms()
+        try:
+            outcome = await self._outcome_of_read(checked)
+            leave()
+            stored = outcome.stored(self._clock.now_ms() - began_ms)
+            try:
+                standing = await self._writing_down.do(New(self._reading[key], stored))
+            except DependencyUnavailable:
+                standing = Standing.UNWRITABLE  # answered all the same: a repeat reads again
+        finally:
+            waiting = self._reading.pop(key)
+        if standing is Standing.STALE:
+            await self._answer_stale(waiting, name, current)
+            return None
+        if standing is Standing.KNOWN:
+            return await self._settle_claimed(replace(checked, arrived=waiting), name, current, leave)
+        await self._tell(checked, stored, address_of(waiting), began_ms, current)
+        return None
+
+    async def _outcome_of_read(self, checked: Checked) -> Outcome:
+        try:
+            async with self._database.begin() as db:
+                await self._call_read(checked, db)
+        except _Stopped as stopped:
+            return stopped.outcome
+        except DependencyUnavailable:
+            return Outcome.failed("database_unavailable", SAY_AWAY, retryable=True)
+        except DBAPIError as wrong:
+            return self._crashed(checked, wrong)
+
+    async def _call_read(self, checked: Checked, db: AsyncSession) -> NoReturn:
+        """Run a read; it always ends in _Stopped, so that whatever it wrote is rolled back."""
+        raise _Stopped(await self._call_tool(checked, db))
+
+    def _redirect(self, arrived: Arrived) -> None:
+        """Have a read that runs here answer its newest attempt."""
+        meters.REPEATS.labels("redirected").inc()
+        before = self._reading[arrived.key].call
+        if (arrived.call.fence, arrived.call.attempt) >= (before.fence, before.attempt):
+            self._reading[arrived.key] = arrived
+
+    async def _put(self, calls: Sequence[New]) -> Sequence[Standing]:
+        """Write calls down together; when the database will not have one of them, one by one."""
+        try:
+            async with self._database.begin() as db:
+                return await self._calls.put(db, calls, self._clock.now())
+        except DBAPIError as wrong:
+            if len(calls) == 1:
+                log.error("call.unwritable", cause=type(wrong).__name__)
+                return [Standing.UNWRITABLE]
+        return [standing for each in calls for standing in await self._put([each])]
 
     def _check(self, arrived: Arrived) -> Checked | Outcome:
         """Return the call ready to run, or why it is refused. Decides from the call alone."""
@@ -171,6 +247,12 @@ class Executor:
     async def _claim(self, checked: Checked) -> Claim:
         arrived = checked.arrived
         here = arrived.key in self._running
+        if not here:
+            standing = await self._writing_down.do(New(arrived))
+            if standing is Standing.UNWRITABLE:
+                raise DependencyUnavailable("the call could not be written down")
+            if standing is not Standing.KNOWN:
+                return Run(1) if standing is Standing.PUT else Stale()
         async with self._database.begin() as db:
             now = self._clock.now()
             claim = await self._calls.claim(
@@ -180,7 +262,7 @@ class Executor:
                 await self._calls.finish(db, arrived.key, None, Outcome.unknown().stored(0), now)
         return claim
 
-    async def _run_and_answer(self, checked: Checked, run: int, current: Span) -> None:
+    async def _run_and_answer(self, checked: Checked, run: int, current: Span, leave: Leave) -> None:
         key, name = checked.arrived.key, checked.tool.name
         self._running.add(key)
         began_ms = self._clock.now_ms()
@@ -192,10 +274,17 @@ class Executor:
             return
         finally:
             self._running.discard(key)
-        took_ms = self._clock.now_ms() - began_ms
+        leave()
+        await self._tell(checked, stored, address, began_ms, current)
+
+    async def _tell(
+        self, checked: Checked, stored: dict[str, Any], address: Address, began_ms: int, current: Span
+    ) -> None:
+        """Measure a run that ended, and answer."""
+        name, took_ms = checked.tool.name, self._clock.now_ms() - began_ms
         meters.DURATION_MS.labels(name).observe(took_ms)
         self._note(name, str(stored["status"]), stored.get("code"), took_ms, current)
-        await self._replies.send(key, name, stored, address)
+        await self._replies.send(checked.arrived.key, name, stored, address)
 
     async def _run(self, checked: Checked, run: int, began_ms: int) -> tuple[dict[str, Any], Address]:
         """Run the tool and commit; returns what is stored and where the answer goes. Raises _LeaseLost."""
@@ -282,6 +371,11 @@ class Executor:
         """Answer an attempt that did not run."""
         self._note(name, outcome.status, outcome.code, 0, current)
         await self._replies.send(arrived.key, arrived.call.tool, outcome.stored(0), address_of(arrived))
+
+    async def _answer_stale(self, arrived: Arrived, name: str, current: Span) -> None:
+        meters.REPEATS.labels("stale_fence").inc()
+        stale = Outcome.refused("stale_fence", SAY_FAILED, "A later owner of this session has spoken.")
+        await self._answer(arrived, name, stale, current)
 
     def _note(self, name: str, status: str, code: Any, took_ms: int, current: Span) -> None:
         meters.CALLS.labels(name, status).inc()

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import Table, func, select, update
+from sqlalchemy import Table, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,6 +27,18 @@ from parley_common.ids import new_id
 from parley_tools.store import ErasedSubject, Lead, LeadHistory, LeadIdentity
 
 _IDENTITIES = cast("Table", LeadIdentity.__table__)  # type: ignore[attr-defined]
+_TAKE = {
+    name: insert(_IDENTITIES)
+    .values(
+        business=bindparam("business"), person_hash=bindparam("person_hash"), lead_id=bindparam("lead_id")
+    )
+    # An update that changes nothing, rather than DO NOTHING: it returns the row, and holds it.
+    .on_conflict_do_update(
+        index_elements=["business", "person_hash"], set_={"person_hash": bindparam("person_hash")}
+    )
+    .returning(_IDENTITIES.c.lead_id)
+    for name, insert in (("sqlite", sqlite_insert), ("postgresql", pg_insert))
+}
 
 
 def valid_email(said: str) -> str:
@@ -98,9 +110,11 @@ async def save(db: AsyncSession, where: Where, details: Details) -> Saved:
         ToolRefused: they were erased after they gave this consent; a newer one makes a new lead.
     """
     await _check_not_erased(db, where, details.person)
-    lead_id = await _identify(db, where, details.person)
-    found = await db.execute(select(Lead).where(col(Lead.lead_id) == lead_id).with_for_update())
-    lead = found.scalar_one_or_none()
+    lead_id, is_known = await _identify(db, where, details.person)
+    lead = None
+    if is_known:
+        found = await db.execute(select(Lead).where(col(Lead.lead_id) == lead_id).with_for_update())
+        lead = found.scalar_one_or_none()
     if lead is None:
         return await _create(db, where, lead_id, details)
     before = _snapshot(lead)
@@ -155,22 +169,22 @@ def remember(db: AsyncSession, where: Where, lead_id: str, what: str, changes: d
     )
 
 
-async def _identify(db: AsyncSession, where: Where, person: Person) -> str:
-    """Return the id of the person's lead, a new one if nobody knows them, and tie all their marks to it."""
+async def _identify(db: AsyncSession, where: Where, person: Person) -> tuple[str, bool]:
+    """Return the id of the person's lead and whether anybody knew them, and tie all their marks to it."""
     marks = _marks(where, person)
     fresh = new_id()
     # In the order of their hashes, so that two callers who share marks cannot wait for each other.
     owners = {mark: await _owner_of(db, where.business, mark, fresh) for mark in sorted(marks)}
     known = [owners[mark] for mark in marks if owners[mark] != fresh]
     if not known:
-        return fresh
+        return fresh, False
     new_marks = [mark for mark, owner in owners.items() if owner == fresh]
     await db.execute(
         update(LeadIdentity)
         .where(col(LeadIdentity.business) == where.business, col(LeadIdentity.person_hash).in_(new_marks))
         .values(lead_id=known[0])
     )
-    return known[0]
+    return known[0], True
 
 
 def contact_marks(business: str, person: Person) -> list[str]:
@@ -195,14 +209,9 @@ def _hashed(business: str, mark: str) -> str:
 
 async def _owner_of(db: AsyncSession, business: str, mark: str, fresh: str) -> str:
     """Return whose mark this is; takes it for ``fresh`` when nobody's. Waits for a transaction that is taking it."""
-    insert = sqlite_insert if db.get_bind().dialect.name == "sqlite" else pg_insert
-    statement = insert(_IDENTITIES).values(business=business, person_hash=mark, lead_id=fresh)
-    # An update that changes nothing, rather than DO NOTHING: it returns the row, and holds it.
-    unchanged = {"person_hash": statement.excluded.person_hash}
-    taken = statement.on_conflict_do_update(
-        index_elements=["business", "person_hash"], set_=unchanged
-    ).returning(_IDENTITIES.c.lead_id)
-    return str((await db.execute(taken)).scalar_one())
+    taken = _TAKE[db.get_bind().dialect.name]
+    row = {"business": business, "person_hash": mark, "lead_id": fresh}
+    return str((await db.execute(taken, row)).scalar_one())
 
 
 async def _create(db: AsyncSession, where: Where, lead_id: str, details: Details) -> Saved:

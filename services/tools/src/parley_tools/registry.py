@@ -18,7 +18,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from pydantic import JsonValue
 
-from parley_common.business import Business, Finding
+from parley_common.business import CALLBACK_TOOL, Business, Finding
 from parley_common.contracts.record import Fact
 from parley_common.contracts.tool_calls import ToolClass, ToolSpec
 from parley_common.errors import ConfigInvalid
@@ -91,9 +91,14 @@ class Tool:
         return RUN_DEADLINES * self.spec.deadline_ms / 1000
 
     @property
+    def is_read(self) -> bool:
+        """Tell whether it has no effect at all: it may run any number of times, and what it writes is taken back."""
+        return self.spec.tool_class == "read"
+
+    @property
     def may_rerun(self) -> bool:
         """Tell whether a run whose worker died may simply be done again."""
-        return self.spec.tool_class == "read" or self.effects != "external"
+        return self.is_read or self.effects != "external"
 
 
 def tool(
@@ -234,8 +239,12 @@ class Registry(Mapping[str, Tool]):
         return found
 
     def granting(self, need: str, business: Business, service: str) -> str | None:
-        """Return the business's tool that establishes ``need``; null when none does."""
-        return next((t.name for t in self.offered(business, service) if need in t.grants), None)
+        """Return the business's tool that establishes ``need``; null when none does.
+
+        One that does nothing else goes first: who wants to cancel a visit is to find it, not to book another.
+        """
+        granting = [tool for tool in self.offered(business, service) if need in tool.grants]
+        return min(granting, key=lambda tool: len(tool.emits) > 0).name if granting else None
 
     def check_data(self, businesses: Iterable[Business], service: str) -> None:
         """Check every business against its tools. Raises ConfigInvalid with the first mistake's file and line."""
@@ -245,5 +254,7 @@ class Registry(Mapping[str, Tool]):
 
 
 def offers(business: Business, service: str, name: str) -> bool:
-    """Tell whether ``business`` names this tool, with or without this service in front."""
+    """Tell whether ``business`` names this tool, with or without this service in front, or needs it when it is busy."""
+    if name == CALLBACK_TOOL and business.config.busy.callback:
+        return True
     return name in business.config.tools or f"{service}.{name}" in business.config.tools

@@ -40,17 +40,31 @@ def check(
         raise ConfigInvalid(
             f"{folder} is not a folder", remedy="give the folder of one business: businesses/cap"
         )
-    findings = business.check(folder)
-    if not _has_errors(findings):
-        findings += _with_its_services(folder)
-    if online and not _has_errors(findings):
+    findings = findings_of(folder)
+    if online and not errors_of(findings):
         announced = asyncio.run(announced_tools(load_kafka_settings()))
         findings += unknown_tools(folder, business.load(folder), announced)
     for finding in findings:
-        stdout.print(_line(finding))
-    if _has_errors(findings):
+        stdout.print(finding_line(finding))
+    if errors_of(findings):
         raise typer.Exit(1)
     stdout.print(Text(f"{folder} is fine" if not findings else f"{folder} is fine but for warnings", "green"))
+
+
+def findings_of(folder: Path) -> list[Finding]:
+    """Return everything that is wrong with a business, as far as it can be known without Kafka."""
+    findings = business.check(folder)
+    return findings if errors_of(findings) else findings + _with_its_services(folder)
+
+
+def errors_of(findings: list[Finding]) -> list[Finding]:
+    """Return the findings that must be put right; the others are warnings."""
+    return [finding for finding in findings if finding.severity == "error"]
+
+
+def finding_line(finding: Finding) -> Text:
+    """Return the line that says it: file, line and what is wrong there."""
+    return Text(str(finding), style="red" if finding.severity == "error" else "yellow")
 
 
 def _with_its_services(folder: Path) -> list[Finding]:
@@ -67,11 +81,3 @@ def _asked(service: str, folder: Path) -> list[Finding]:
         raise ConfigInvalid(said.stderr.strip() or f"{' '.join(command)} exited with {said.returncode}")
     read = [json.loads(line) for line in said.stdout.splitlines()]
     return [Finding(each["severity"], Path(each["file"]), each["line"], each["message"]) for each in read]
-
-
-def _has_errors(findings: list[Finding]) -> bool:
-    return any(finding.severity == "error" for finding in findings)
-
-
-def _line(finding: Finding) -> Text:
-    return Text(str(finding), style="red" if finding.severity == "error" else "yellow")

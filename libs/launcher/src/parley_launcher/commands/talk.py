@@ -68,7 +68,7 @@ def talk(
     script = _script(wav or [], text or [], barge_in_ms)
     prompt = PromptCaller(stdout) if not script and sys.stdin.isatty() else None
     if not script and prompt is None:
-        script = tuple(turns.typed(line.strip()) for line in _stdin_lines())
+        script = tuple(turns.typed(line.strip()) for line in stdin_lines())
         if not script:
             raise ConfigInvalid(
                 "there is nothing to say", remedy="give --wav or --text, or start it on a terminal"
@@ -89,7 +89,8 @@ def _script(wavs: Sequence[Path], texts: Sequence[str], barge_in_ms: int | None)
     return (*said, *(turns.typed(line) for line in texts))
 
 
-def _stdin_lines() -> list[str]:
+def stdin_lines() -> list[str]:
+    """Return what stands on standard input, a turn a line."""
     lines = []
     for line in sys.stdin:
         if line.strip():
@@ -120,8 +121,9 @@ def _print_end(report: TalkReport, as_json: bool) -> None:
         for line in show.summary_lines(report):
             stdout.print(line)
     if report.failure:
-        print_error(_as_error(report.failure), stderr)
+        print_error(as_error(report.failure), stderr)
 
 
-def _as_error(failure: Failure) -> ConfigInvalid:
+def as_error(failure: Failure) -> ConfigInvalid:
+    """Return why a session failed as an error to print."""
     return ConfigInvalid(f"{failure.code}: {failure.message}", remedy=failure.remedy)

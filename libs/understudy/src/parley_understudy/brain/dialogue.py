@@ -132,13 +132,36 @@ def _result_came(mind: Mind, item: Answered, name: str, kit: Kit) -> Mind:
         offered_by=name if result.offers else mind.offered_by,
     )
     if result.failed:
-        return _failed(mind, result, name)
+        return _led(_failed(mind, result, name), result, name, kit)
     steps = list(result.next_tools)
     steps += [(n, {}) for n in followers(kit, name) if n not in {s for s, _ in steps}]
     told = {n for n, _ in result.next_tools}
     for tool, given in reversed(steps):
         mind = _chained(mind, kit, tool, given, told=tool in told, anew=tool in told and tool == name)
-    return mind
+    return _taken_up(mind, name)
+
+
+def _led(mind: Mind, result: Outcome, name: str, kit: Kit) -> Mind:
+    """Turn to what a refusal wants first; the refused call waits for it."""
+    if result.first is None or mind.goal(name) is None or result.first[0] == name:
+        return mind
+    first, given = result.first
+    led = (name, first)
+    mind = replace(mind, waiting={**mind.waiting, name: first})
+    if led in mind.led:
+        return mind
+    return _chained(replace(mind, led=mind.led | {led}), kit, first, given, told=True, anew=False)
+
+
+def _taken_up(mind: Mind, done: str) -> Mind:
+    """Open again what was refused until ``done`` had succeeded."""
+    waiting = {tool: first for tool, first in mind.waiting.items() if tool != done}
+    for tool in [tool for tool, first in waiting.items() if first == done]:
+        del waiting[tool]
+        goal = mind.goal(tool)
+        if goal is not None and goal.closed:
+            mind = mind.put(replace(goal, closed=False))
+    return replace(mind, waiting=waiting)
 
 
 def _teaching(result: Outcome) -> dict[str, Any]:

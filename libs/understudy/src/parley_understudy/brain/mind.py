@@ -58,6 +58,10 @@ class Mind:
     fresh: tuple[Outcome, ...] = ()
     last_outcome: Outcome | None = None
     running: Mapping[str, str] = field(default_factory=dict)
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Refused tools, each with the one that must succeed first."""
+    led: frozenset[tuple[str, str]] = frozenset()
+    """Refused tools and where they led: a step that was done and did not help is not asked for again."""
     calls_count: int = 0
     mood: Mood = ""
     agent_said: str = ""

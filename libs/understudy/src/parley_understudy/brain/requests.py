@@ -40,7 +40,7 @@ def requested(mind: Mind, heard: Heard, kit: Kit, now: datetime) -> Mind:
         return replace(mind, mood=mood)
     if mood == "dropped":
         goal = mind.present
-        return replace(mind.put(replace(goal, closed=True)) if goal else mind, mood=mood)
+        return replace(mind.put(replace(goal, closed=True)) if goal else mind, mood=mood, waiting={})
     wanted = _wanted(mind, heard, kit)
     corrected = _corrected(mind, heard, kit, now, wanted)
     if corrected is not None:

@@ -47,6 +47,8 @@ class Outcome:
     failed: bool = False
     missing: tuple[str, ...] = ()
     next_tools: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    first: tuple[str, Mapping[str, Any]] | None = None
+    """Of a refusal: the tool that must succeed before this one, and what is known for it."""
     suggested: str | None = None
     offers: tuple[Offer, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -73,6 +75,7 @@ def outcome(output: str, known_tools: Collection[str]) -> Outcome:
         failed,
         _missing(data, source),
         () if failed else next_tools,
+        _first(error, known_tools) if failed else None,
         suggested,
         _offers(data),
         {k: v for k, v in data.items() if isinstance(k, str)},
@@ -230,6 +233,13 @@ def _missing(data: Mapping[str, Any], source: Mapping[str, Any]) -> tuple[str, .
             if isinstance(place.get(key), str):
                 return (str(place[key]),)
     return ()
+
+
+def _first(error: Any, tools: Collection[str]) -> tuple[str, Mapping[str, Any]] | None:
+    """Return what an error names as its next step, when it names a tool that there is."""
+    step = error.get("next") if isinstance(error, dict) else None
+    steps, _ = _next({"next": step}, tools) if isinstance(step, dict) else ((), None)
+    return steps[0] if steps else None
 
 
 def _next(

@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 from parley_tools.rules.synonyms import SYNONYMS
 
-COVERAGE_MIN = 0.25
+COVERAGE_MIN = 0.22
 ALIKE_WEIGHT = 0.8
 """What a word counts that begins as the one asked for: "bankrupt" for "bankruptcy"."""
 ALIKE_CHARS_MIN = 5
 SYNONYM_WEIGHT = 0.6
 OWN_SYNONYM_WEIGHT = 0.95
 """Of a business's own groups: there the words mean the same."""
+LOOKED_AT = 8
+"""Times as many passages as are wanted are looked at, best first: some are of one article, some hold too little."""
 UNKNOWN_WEIGHT = 0.5
 """What a word counts that no article has: spoken questions are full of them."""
 SAID_CHARS_MAX = 320
@@ -124,7 +126,9 @@ class Index:
         return self._passages
 
     def find(self, question: str, count: int) -> list[Found]:
-        """Return up to ``count`` relevant passages, best first."""
+        """Return up to ``count`` relevant passages, best first: of each article the best, for another article
+        tells more than a second piece of the same one.
+        """
         asked = {word: self._standing_for(word) for word in words(question)}
         if self._ranking is None or not any(asked.values()):
             return []
@@ -135,9 +139,13 @@ class Index:
                 scores += np.max(
                     [ranking.get_scores([word]) * weight for word, weight in meant.items()], axis=0
                 )
-        best = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[: 4 * count]
+        best = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[: LOOKED_AT * count]
         found = [Found(self._passages[place], self._coverage(asked, place)) for place in best]
-        return [each for each in found if each.coverage >= COVERAGE_MIN][:count]
+        by_article: dict[str, Found] = {}
+        for each in found:
+            if each.coverage >= COVERAGE_MIN:
+                by_article.setdefault(each.passage.source, each)
+        return list(by_article.values())[:count]
 
     def _standing_for(self, asked: str) -> dict[str, float]:
         """Return the articles' words that one asked for may mean, and what each counts."""

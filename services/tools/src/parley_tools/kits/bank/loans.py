@@ -21,6 +21,7 @@ from parley_tools.kit import (
     ToolContext,
     tool,
 )
+from parley_tools.kits._consent import keep_answer
 from parley_tools.kits.bank._customers import CUSTOMER, CUSTOMERS, usd, verified_customer
 from parley_tools.rules.bank_loans import Loans, Look, Purpose, Reason, Request, look
 
@@ -123,14 +124,14 @@ async def agree_credit_check(
     their own yes or no.
     """
     answer = CreditConsent(given=consent, at=ctx.now.isoformat())
-    await ctx.records.put(CONSENTS, verified_customer(ctx).number, answer)
-    if not consent:
-        raise Refused(
-            "That's fine, I won't look. Without it I can't send an application.",
-            code="consent_refused",
-            keeps_effects=True,
-        )
-    ctx.grant(CREDIT_CHECK)
+    await keep_answer(
+        ctx,
+        CONSENTS,
+        verified_customer(ctx).number,
+        answer,
+        grant=CREDIT_CHECK if consent else None,
+        refusal="That's fine, I won't look. Without it I can't send an application.",
+    )
     return {"consent": True, "say": "Thank you. Shall I send the application now?"}
 
 

@@ -23,6 +23,7 @@ from parley_tools.kit import (
     ToolContext,
     tool,
 )
+from parley_tools.kits._consent import keep_answer
 from parley_tools.kits.clinic._patients import PATIENT, PATIENTS, Patient, verified_patient
 
 HEALTH = "consent:health"
@@ -74,14 +75,14 @@ async def record_health_consent(
     """
     wording = str(ctx.setting("health_consent", WORDING))
     answer = HealthConsent(given=consent, at=ctx.now, wording=wording)
-    await ctx.records.put(CONSENTS, verified_patient(ctx).id, answer)
-    if not consent:
-        raise Refused(
-            "That's fine, I won't write anything down. You can tell the doctor in person.",
-            code="consent_refused",
-            keeps_effects=True,
-        )
-    ctx.grant(HEALTH)
+    await keep_answer(
+        ctx,
+        CONSENTS,
+        verified_patient(ctx).id,
+        answer,
+        grant=HEALTH if consent else None,
+        refusal="That's fine, I won't write anything down. You can tell the doctor in person.",
+    )
     return {"consent": True, "say": "Thank you. What would you like me to write down?"}
 
 

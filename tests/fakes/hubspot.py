@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
-from collections import deque
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from harness.http_server import Answer, HttpServer, Reply, Request, Reset
+from fakes.crm import FakeCrm, json_reply
+from harness.http_server import Reply, Request
 
 KNOWN = {"email", "firstname", "lastname", "phone", "lead_score", "loan_product", "goals"}
 CONTACTS, NOTES = "/crm/v3/objects/contacts", "/crm/v3/objects/notes"
@@ -33,52 +31,29 @@ class Contact:
     notes: list[str] = field(default_factory=list)
 
 
-class FakeHubSpot:
+class FakeHubSpot(FakeCrm):
     """``with FakeHubSpot() as hubspot: hubspot.url``; takes the token in ``token`` only."""
 
     def __init__(self, token: str = "pat-na1-for-tests") -> None:
+        super().__init__()
         self.token = token
         self.contacts: dict[str, Contact] = {}
         """By e-mail, in small letters."""
         self.notes: dict[str, str] = {}
         """Bodies by id."""
-        self.requests: list[Request] = []
         self._ids = map(str, itertools.count(101))
-        self._next: deque[Answer | None] = deque()
-        self._lost: str | None = None
-        self._lock = threading.Lock()
-        self._http = HttpServer(self._answer)
-
-    @property
-    def url(self) -> str:
-        return self._http.url
-
-    def then(self, *answers: Answer | None) -> None:
-        """Answer the next requests so, one each, doing nothing; null: as it should."""
-        self._next.extend(answers)
 
     def limit_next(self, policy: str, **headers: str) -> None:
         """Refuse the next request as one too many of ``policy``: DAILY, SECONDLY, TEN_SECONDLY_ROLLING."""
         body = {"status": "error", "errorType": "RATE_LIMIT", "policyName": policy, "message": "too many"}
         self.then(Reply(429, json.dumps(body).encode(), headers))
 
-    def lose_answer_to(self, call: str) -> None:
-        """Do what the next ``POST /path`` (its beginning) asks, and reset the socket instead of answering."""
-        self._lost = call
+    def _refused(self, request: Request) -> Reply | None:
+        is_known = request.headers.get("authorization") == f"Bearer {self.token}"
+        return None if is_known else _error(401, "INVALID_AUTHENTICATION")
 
-    def _answer(self, request: Request) -> Answer:
-        with self._lock:
-            self.requests.append(request)
-            told = self._next.popleft() if self._next else None
-            if told is not None:
-                return told
-            if request.headers.get("authorization") != f"Bearer {self.token}":
-                return _error(401, "INVALID_AUTHENTICATION")
-            answer = self._serve(request)
-            if self._lost and f"{request.method} {request.path}".startswith(self._lost):
-                self._lost = None
-                return Reset()
-            return answer
+    def _path(self, request: Request) -> str:
+        return request.path
 
     def _serve(self, request: Request) -> Reply:
         path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
@@ -103,7 +78,7 @@ class FakeHubSpot:
         if refusal := _invalid(properties):
             return refusal
         contact.properties |= properties
-        return _reply(200, {"id": contact.id, "properties": contact.properties, "archived": False})
+        return json_reply(200, {"id": contact.id, "properties": contact.properties, "archived": False})
 
     def _create(self, properties: dict[str, Any]) -> Reply:
         if refusal := _invalid(properties):
@@ -113,14 +88,14 @@ class FakeHubSpot:
             message = f"Contact already exists. Existing ID: {self.contacts[email].id}"
             return _error(409, "CONFLICT", message)
         contact = self.contacts[email] = Contact(next(self._ids), dict(properties))
-        return _reply(201, {"id": contact.id, "properties": contact.properties, "archived": False})
+        return json_reply(201, {"id": contact.id, "properties": contact.properties, "archived": False})
 
     def _associated(self, contact_id: str) -> Reply:
         kinds = [{"category": "HUBSPOT_DEFINED", "typeId": 201, "label": None}]
         for contact in self.contacts.values():
             if contact.id == contact_id:
                 results = [{"toObjectId": int(note), "associationTypes": kinds} for note in contact.notes]
-                return _reply(200, {"results": results})
+                return json_reply(200, {"results": results})
         return _error(404, "OBJECT_NOT_FOUND")
 
     def _write_note(self, body: dict[str, Any]) -> Reply:
@@ -134,7 +109,7 @@ class FakeHubSpot:
         note_id = next(self._ids)
         self.notes[note_id] = body["properties"]["hs_note_body"]
         contact.notes.append(note_id)
-        return _reply(201, {"id": note_id, "properties": body["properties"], "archived": False})
+        return json_reply(201, {"id": note_id, "properties": body["properties"], "archived": False})
 
     def _read_notes(self, body: dict[str, Any]) -> Reply:
         if len(body["inputs"]) > 100:
@@ -143,15 +118,7 @@ class FakeHubSpot:
         results = [
             {"id": each, "properties": dict.fromkeys(body["properties"], self.notes[each])} for each in wanted
         ]
-        return _reply(200, {"status": "COMPLETE", "results": results})
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.close()
+        return json_reply(200, {"status": "COMPLETE", "results": results})
 
 
 def _invalid(properties: dict[str, Any]) -> Reply | None:
@@ -163,10 +130,6 @@ def _invalid(properties: dict[str, Any]) -> Reply | None:
 
 
 def _error(status: int, category: str, message: str = "") -> Reply:
-    return _reply(
+    return json_reply(
         status, {"status": "error", "message": message, "correlationId": "c-1", "category": category}
     )
-
-
-def _reply(status: int, body: dict[str, Any]) -> Reply:
-    return Reply(status, json.dumps(body).encode(), {"Content-Type": "application/json;charset=utf-8"})

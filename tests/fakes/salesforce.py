@@ -11,13 +11,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import threading
-from collections import deque
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from harness.http_server import Answer, HttpServer, Reply, Request, Reset
+from fakes.crm import FakeCrm, json_reply
+from harness.http_server import Reply, Request
 
 LOGIN = ("client-of-tests", "secret-of-tests")
 FIELDS = {
@@ -43,28 +41,16 @@ _QUERY = re.compile(
 _PATH = re.compile(r"/services/data/v\d+\.0(/.*)")
 
 
-class FakeSalesforce:
+class FakeSalesforce(FakeCrm):
     """``with FakeSalesforce() as org: org.url``; what it holds is in ``leads`` and ``tasks``."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.leads: dict[str, dict[str, Any]] = {}
         self.tasks: dict[str, dict[str, Any]] = {}
-        self.requests: list[Request] = []
         self.login_count = 0
         self._tokens: set[str] = set()
         self._ids = itertools.count(1)
-        self._next: deque[Answer | None] = deque()
-        self._lost: str | None = None
-        self._lock = threading.Lock()
-        self._http = HttpServer(self._answer)
-
-    @property
-    def url(self) -> str:
-        return self._http.url
-
-    def then(self, *answers: Answer | None) -> None:
-        """Answer the next requests so, one each, doing nothing; null: as it should."""
-        self._next.extend(answers)
 
     def fail_next(self, status: int, code: str) -> None:
         """Refuse the next request with an error of the documented shape."""
@@ -74,44 +60,34 @@ class FakeSalesforce:
         """End every session, as an org does after its time-out."""
         self._tokens.clear()
 
-    def lose_answer_to(self, call: str) -> None:
-        """Do what the next ``POST /sobjects/Task`` (its beginning) asks, and reset the socket instead of answering."""
-        self._lost = call
+    def _refused(self, request: Request) -> Reply | None:
+        if request.path == "/services/oauth2/token":
+            return self._log_in(request)
+        is_known = request.headers.get("authorization", "").removeprefix("Bearer ") in self._tokens
+        return None if is_known else _error(401, "INVALID_SESSION_ID")
 
-    def _answer(self, request: Request) -> Answer:
-        with self._lock:
-            self.requests.append(request)
-            told = self._next.popleft() if self._next else None
-            if told is not None:
-                return told
-            if request.path == "/services/oauth2/token":
-                return self._log_in(request)
-            if request.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens:
-                return _error(401, "INVALID_SESSION_ID")
-            found = _PATH.fullmatch(urlsplit(request.path).path)
-            path = unquote(found[1]) if found else ""
-            answer = self._serve(request, path)
-            if self._lost and f"{request.method} {path}".startswith(self._lost):
-                self._lost = None
-                return Reset()
-            return answer
+    def _path(self, request: Request) -> str:
+        found = _PATH.fullmatch(urlsplit(request.path).path)
+        return unquote(found[1]) if found else ""
 
     def _log_in(self, request: Request) -> Reply:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         if form.get("grant_type") != "client_credentials":
-            return _reply(
+            return json_reply(
                 400, {"error": "unsupported_grant_type", "error_description": "grant type not supported"}
             )
         if (form.get("client_id"), form.get("client_secret")) != LOGIN:
-            return _reply(400, {"error": "invalid_client", "error_description": "invalid client credentials"})
+            return json_reply(
+                400, {"error": "invalid_client", "error_description": "invalid client credentials"}
+            )
         self.login_count += 1
         token = f"00D-token-{self.login_count}"
         self._tokens.add(token)
-        return _reply(200, {"access_token": token, "instance_url": self.url, "token_type": "Bearer"})
+        return json_reply(200, {"access_token": token, "instance_url": self.url, "token_type": "Bearer"})
 
-    def _serve(self, request: Request, path: str) -> Reply:
+    def _serve(self, request: Request) -> Reply:
         body = json.loads(request.body) if request.body else {}
-        match request.method, path.split("/")[1:]:
+        match request.method, self._path(request).split("/")[1:]:
             case "GET", ["query"]:
                 return self._query(parse_qs(urlsplit(request.path).query)["q"][0])
             case "POST", ["sobjects", ("Lead" | "Task") as kind]:
@@ -131,7 +107,7 @@ class FakeSalesforce:
             return _error(400, "INVALID_EMAIL_ADDRESS")
         new_id = f"{'00Q' if kind == 'Lead' else '00T'}{next(self._ids):012d}AAA"
         (self.leads if kind == "Lead" else self.tasks)[new_id] = dict(values)
-        return _reply(201, {"id": new_id, "success": True, "errors": []})
+        return json_reply(201, {"id": new_id, "success": True, "errors": []})
 
     def _update(self, lead_id: str, values: dict[str, Any]) -> Reply:
         if lead_id not in self.leads:
@@ -144,12 +120,12 @@ class FakeSalesforce:
     def _upsert(self, value: str, values: dict[str, Any]) -> Reply:
         held = [each for each, lead in self.leads.items() if lead.get(EXTERNAL_ID) == value]
         if len(held) > 1:
-            return _reply(300, [f"/services/data/v62.0/sobjects/Lead/{each}" for each in held])
+            return json_reply(300, [f"/services/data/v62.0/sobjects/Lead/{each}" for each in held])
         if not held:
             made = self._create("Lead", values | {EXTERNAL_ID: value})
-            return made if made.status != 201 else _reply(201, json.loads(made.body) | {"created": True})
+            return made if made.status != 201 else json_reply(201, json.loads(made.body) | {"created": True})
         self._update(held[0], values)
-        return _reply(200, {"id": held[0], "success": True, "errors": [], "created": False})
+        return json_reply(200, {"id": held[0], "success": True, "errors": [], "created": False})
 
     def _query(self, text: str) -> Reply:
         read = _QUERY.fullmatch(text)
@@ -165,20 +141,8 @@ class FakeSalesforce:
             {"attributes": {"type": kind}} | {n: ({"Id": each} | row).get(n) for n in wanted}
             for each, row in found
         ]
-        return _reply(200, {"totalSize": len(found), "done": True, "records": records[: int(limit)]})
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.close()
+        return json_reply(200, {"totalSize": len(found), "done": True, "records": records[: int(limit)]})
 
 
 def _error(status: int, code: str, message: str = "") -> Reply:
-    return _reply(status, [{"message": message or code, "errorCode": code}])
-
-
-def _reply(status: int, body: Any) -> Reply:
-    return Reply(status, json.dumps(body).encode(), {"Content-Type": "application/json;charset=UTF-8"})
+    return json_reply(status, [{"message": message or code, "errorCode": code}])

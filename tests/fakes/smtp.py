@@ -43,7 +43,14 @@ class StaySilent:
     """Answer nothing while the server lives."""
 
 
-Behaviour = Say | HangUp | StaySilent
+@dataclass(frozen=True)
+class Wait:
+    """Take it, but only after so long."""
+
+    delay_s: float
+
+
+Behaviour = Say | HangUp | StaySilent | Wait
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,9 @@ class FakeSmtp:
             case StaySilent():
                 await self._closing.wait()
                 return "421 gone"
+            case Wait(delay_s):
+                await asyncio.sleep(delay_s)
+                return None
             case None:
                 return None
 

@@ -6,6 +6,7 @@ The Node program needs node and npm; npm installs its pinned packages into a fol
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -22,6 +23,7 @@ import pytest
 from harness.processes import Proc, Processes
 from harness.topics import Topics
 from harness.waiting import until
+from parley_common.contracts.export import read_samples
 from parley_common.contracts.leads import LeadCallScheduled
 from parley_common.contracts.people import Person
 from parley_common.contracts.record import Fact, fact_record
@@ -34,7 +36,11 @@ from unit.notify.samples import AT, DANA, captured, erased, full_facts, qualifie
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
-PROGRAMS = Path(__file__).parents[2] / "docs" / "how-to" / "consumers"
+DOCS = Path(__file__).parents[2] / "docs"
+PROGRAMS = DOCS / "how-to" / "consumers"
+PAGE = DOCS / "how-to" / "consume-lead-events.md"
+BROKER = "127.0.0.1:9092"
+KCAT_S = 60
 TAKEN_S = 120.0
 """A broker waits for a killed member's session to end (up to 45 s) before its partitions go to another."""
 NPM_S = 180
@@ -214,3 +220,61 @@ async def test_a_killed_member_and_a_new_one_lose_nothing_and_count_nothing_twic
     assert {row[1] for row in (await crm.leads(*leads)).values()} == {"Later"}
     assert await crm.counted_once()
     assert await second.terminate(30) == 0
+
+
+async def test_every_committed_record_of_version_1_is_taken_in(
+    crm: Crm, publisher: Publisher, topics: Topics
+) -> None:
+    samples = [each for told in read_samples(DOCS).values() for each in told.values()]
+    of_leads = [each for each in samples if each["topic"] == LEAD_EVENTS.name]
+    crm.start()
+    for each in of_leads:
+        headers = [(name, value.encode()) for name, value in each["headers"].items()]
+        value = json.dumps(each["value"]).encode()
+        await topics.produce(each["topic"], value, key=each["key"].encode(), headers=headers)
+    due = {(each["headers"]["ce_id"], each["value"]["seq"]) for each in of_leads}
+    assert len(due) == len(of_leads) >= 12
+
+    async def all_seen() -> bool:
+        return due <= {tuple(row) for row in await crm.rows("SELECT ce_id, seq FROM facts_seen")}
+
+    await until(all_seen, TAKEN_S, "every sample to be taken in")
+    assert await crm.counted_once()
+
+
+def kcat_lines() -> list[str]:
+    """Return the lines for kcat that the page gives, as they stand there."""
+    return [line.strip() for line in PAGE.read_text().splitlines() if line.startswith("    kcat ")]
+
+
+if shutil.which("kcat"):  # the only part of this file that a machine may lack
+
+    async def test_the_lines_for_kcat_show_what_lies_there(
+        publisher: Publisher, bootstrap_servers: str, unique: Callable[[str], str]
+    ) -> None:
+        lead = f"0198c0de-6b21-{unique('lead')}"
+        await publish(publisher, captured(lead), qualified(lead))
+        look, member, story = kcat_lines()
+        said = await _shell(look.replace(BROKER, bootstrap_servers))
+        assert lead in said
+        assert "ce_type=parley.lead.captured.v1" in said
+        story = story.replace(BROKER, bootstrap_servers)
+        seqs = [
+            json.loads(line.partition(" ")[2])["seq"]
+            for line in (await _shell(story)).splitlines()
+            if lead in line
+        ]
+        assert seqs == [1, 2]
+        member = member.replace(BROKER, bootstrap_servers).replace("our-crm-look", unique("look"))
+        # It waits for more until it is stopped; -e stops at the end of what there is.
+        assert lead in await _shell(member.replace("kcat ", "kcat -e ", 1))
+
+
+async def _shell(line: str) -> str:
+    running = await asyncio.create_subprocess_shell(
+        line, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(KCAT_S):
+        said, complaints = await running.communicate()
+    assert running.returncode == 0, complaints.decode()
+    return said.decode()

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from integration.test_notify_deliveries import ROUTES, SECOND_LEAD, World, make_world
+from integration.notify_world import ROUTES, SECOND_LEAD, World, make_world
 from parley_notify.docket import Docket, Wanted
 from parley_notify.operators import Desk, add_operators
 from parley_notify.policy import RetryPolicy
@@ -135,6 +135,26 @@ async def test_a_cancelled_delivery_is_told_lets_the_next_go_and_its_attempt_set
     (fact,) = await office.world.told()
     assert (fact["type"], fact["cause"]) == ("parley.delivery.cancelled.v1", "by_operator")
     assert await office.docket.cancel(first, office.world.clock.now()) == "finished"
+
+
+async def test_cancelling_what_waits_for_a_later_attempt_lets_the_next_go_at_once(office: Office) -> None:
+    await office.world.take(captured())
+    first = await office.id_of("crm")
+    await office.world.take(qualified())
+    await office.world.retry(await office.claim(first), after_s=3_600)
+    second = await office.id_of("crm", 2)
+    assert await office.claim(second) is None
+    assert await office.docket.cancel(first, office.world.clock.now()) == "done"
+    assert await office.claim(second) is not None
+
+
+async def test_cancelling_one_that_waits_behind_another_hurries_nobody(office: Office) -> None:
+    await office.world.take(captured())
+    await office.world.take(qualified())
+    first = await office.id_of("crm")
+    await office.world.retry(await office.claim(first), after_s=3_600)
+    assert await office.docket.cancel(await office.id_of("crm", 2), office.world.clock.now()) == "done"
+    assert await office.claim(first) is None
 
 
 async def test_cancelling_again_after_a_retry_is_another_fact(office: Office) -> None:

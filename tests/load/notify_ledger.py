@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,13 +32,13 @@ import asyncpg
 
 from fakes.smtp import FakeSmtp
 from harness.broker import Broker
-from harness.http_server import Answer, HttpServer, Reply, Request, Reset, Silence
 from harness.kafka import start_broker
 from harness.ports import free_port, release
 from harness.postgres import LocalPostgres, create_database, url_text
 from harness.processes import Proc, Processes
 from harness.topics import Topics, unique
 from harness.waiting import until
+from load.failing_receiver import FailingReceiver
 from parley_common.contracts.leads import LeadUpdated
 from parley_common.contracts.record import Fact, Record, fact_record
 from parley_common.contracts.topics import LEAD_EVENTS, dead_letters
@@ -54,7 +52,7 @@ from unit.notify.samples import AT, DANA, business, captured, qualified, route
 LIVE = ("crm-a", "crm-b")
 DEAD, MAIL = "crm-dead", "mail"
 FACTS_PER_LEAD = 4
-FAILING = 0.3
+ATTEMPT_S = 2
 DOUBLED = 0.02
 NOTIFY = [sys.executable, "-m", "parley_notify.app"]
 
@@ -126,46 +124,6 @@ class Ledger:
         return "\n".join(f"{name:<14}{value}" for name, value in rows)
 
 
-class FailingReceiver:
-    """A CRM behind a bad network: it remembers Parley-Delivery and takes effect once, and fails three times in ten."""
-
-    def __init__(self, seed: int) -> None:
-        self.effects: dict[tuple[str, int], int] = defaultdict(int)
-        """How often each (lead, seq) took effect."""
-        self.order: dict[str, list[int]] = defaultdict(list)
-        self.failures: Counter[str] = Counter()
-        self.arrivals = 0
-        self._known: set[str] = set()
-        self._random = random.Random(seed)
-        self._lock = threading.Lock()
-        self._http = HttpServer(self._answer)
-        self.url = f"{self._http.url}/in"
-
-    def close(self) -> None:
-        self._http.close()
-
-    def _answer(self, request: Request) -> Answer:
-        with self._lock:
-            self.arrivals += 1
-            fault = (
-                self._random.choice(["500", "silence", "reset"]) if self._random.random() < FAILING else ""
-            )
-            took_it = not fault or (fault != "500" and self._random.random() < 0.5)
-            if fault:
-                self.failures[fault + (" after taking it" if took_it else "")] += 1
-            if took_it:
-                self._take(request)
-        return {"": Reply(204), "500": Reply(500), "silence": Silence(), "reset": Reset()}[fault]
-
-    def _take(self, request: Request) -> None:
-        if request.headers["parley-delivery"] in self._known:
-            return
-        self._known.add(request.headers["parley-delivery"])
-        data = json.loads(request.body)["data"]
-        self.effects[data["lead_id"], data["seq"]] += 1
-        self.order[data["lead_id"]].append(data["seq"])
-
-
 @dataclass
 class World:
     """Everything around the process under test."""
@@ -181,6 +139,9 @@ class World:
     business: str
     random: random.Random
     proc: Proc | None = None
+    letters: Counter[str] = field(default_factory=Counter)
+    """How often each Message-ID came, as far as it was counted."""
+    counted: int = 0
 
     def start_notify(self) -> None:
         self.proc = self.processes.start(NOTIFY, name="notify", env=self.env)
@@ -190,7 +151,11 @@ class World:
         return sum(len(each.effects) for each in self.receivers.values()) + len(self.mails())
 
     def mails(self) -> Counter[str]:
-        return Counter(_message_id(taken.content) for taken in self.smtp.taken)
+        """Return how often each letter came; each is read once, for this is asked often and beside the servers."""
+        fresh = self.smtp.taken[self.counted :]
+        self.letters.update(_message_id(taken.content) for taken in fresh)
+        self.counted += len(fresh)
+        return self.letters
 
 
 @asynccontextmanager
@@ -200,7 +165,10 @@ async def world(plan: Plan, broker: Broker, folder: Path) -> AsyncIterator[World
         postgres = LocalPostgres()
         closing.callback(postgres.close)
         database = url_text(await create_database(postgres))  # type: ignore[arg-type]  # its own kind of server
-        receivers = {name: FailingReceiver(plan.seed + number) for number, name in enumerate(LIVE)}
+        receivers = {
+            name: FailingReceiver(plan.seed + number, silent_s=ATTEMPT_S + 1.0)
+            for number, name in enumerate(LIVE)
+        }
         for receiver in receivers.values():
             closing.callback(receiver.close)
         nobody = free_port()
@@ -241,7 +209,7 @@ def _environment(broker: Broker, database: str, folder: Path, port: int, smtp_po
         "NOTIFY_IN_FLIGHT_MAX": "64",
         "NOTIFY_DESTINATION_IN_FLIGHT_MAX": "20",
         "NOTIFY_DESTINATION_RATE_PER_S": "1000",
-        "NOTIFY_ATTEMPT_DEADLINE_S": "2",
+        "NOTIFY_ATTEMPT_DEADLINE_S": str(ATTEMPT_S),
         "NOTIFY_LEASE_MARGIN_S": "1",
         "NOTIFY_CIRCUIT_WAIT_MAX_S": "0.5",
         "NOTIFY_CIRCUIT_FIRST_S": "0.1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,11 +24,12 @@ from parley_common.errors import DependencyUnavailable
 from parley_common.outbox import Outbox
 from parley_notify.app import MIGRATIONS
 from parley_notify.channels.outcome import Delivered, Outcome, Refused, TryAgain
-from parley_notify.deliveries import Deliveries
+from parley_notify.deliveries import Deliveries, Settlement
 from parley_notify.delivery import Delivery
 from parley_notify.dispatcher import Dispatcher, Limits
+from parley_notify.due import Capacity
 from parley_notify.pace import Pace
-from parley_notify.policy import RetryPolicy, Verdict
+from parley_notify.policy import RetryPolicy
 from parley_notify.tables import deliveries as table
 from parley_notify.tables import outbox as outbox_tables
 from unit.notify.samples import AT, LEAD, captured, delivery, erased, qualified
@@ -70,16 +71,19 @@ class FlakyDeliveries(Deliveries):
         super().__init__(database, outbox)
         self.settle_faults: list[Exception] = []
         self.claim_faults: list[Exception] = []
+        self.settled_together: list[int] = []
+        """How many settlements each unit of work held."""
 
-    async def settle(self, delivery: Delivery, verdict: Verdict, now: datetime) -> bool:
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         if self.settle_faults:
             raise self.settle_faults.pop(0)
-        return await super().settle(delivery, verdict, now)
+        self.settled_together.append(len(settlements))
+        return await super().settle(settlements)
 
-    async def claim(self, now: datetime, lease_s: float, **skip: Any) -> Delivery | None:
+    async def claim(self, now: datetime, lease_s: float, capacity: Capacity) -> list[Delivery]:
         if self.claim_faults:
             raise self.claim_faults.pop(0)
-        return await super().claim(now, lease_s, **skip)
+        return await super().claim(now, lease_s, capacity)
 
 
 @dataclass
@@ -304,6 +308,31 @@ async def test_a_database_that_keeps_failing_on_one_row_frees_its_place(shop: Sh
     assert shop.channel.sent[-1][1].retaken
 
 
+async def test_what_ends_together_is_written_together_and_a_fault_in_it_spoils_none(shop: Shop) -> None:
+    ended = asyncio.Event()
+
+    async def all_at_once(_: Delivery) -> Outcome:
+        if len(shop.channel.sent) == 4:
+            ended.set()
+        await ended.wait()
+        return Delivered()
+
+    shop.channel.always = all_at_once
+    shop.deliveries.settle_faults = [RuntimeError("one of them")] * 2
+    many = [delivery(captured(f"{LEAD[:-2]}{number:02d}")) for number in range(4)]
+    await shop.add(*many)
+    async with shop.working():
+        await shop.until_attempts(4)
+
+        async def all_written() -> bool:
+            await shop.clock.advance(100)
+            return {(await shop.row(told)).state for told in many} == {"delivered"}
+
+        await until(all_written, 10, "every outcome to be written")
+    assert len(shop.channel.sent) == 4
+    assert shop.deliveries.settled_together == [1] * 4, "what failed among others is written alone"
+
+
 async def test_a_failing_claim_does_not_end_the_workers(shop: Shop) -> None:
     shop.deliveries.claim_faults = [DependencyUnavailable("away"), RuntimeError("odd"), OSError("odder")]
     told = delivery()
@@ -350,7 +379,7 @@ async def test_an_attempt_that_outlasts_the_grace_stays_pending_under_its_lease(
 async def test_a_repeat_after_a_killed_worker_is_counted(shop: Shop) -> None:
     told = delivery()
     await shop.add(told)
-    await shop.deliveries.claim(shop.clock.now(), 1.0)
+    await shop.deliveries.claim(shop.clock.now(), 1.0, Capacity())
     await shop.clock.advance(1_000)
     before = counted("parley_deliveries_retaken_total", channel="email")
     async with shop.working():

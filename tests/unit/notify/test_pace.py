@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from parley_notify.pace import HOLD_MAX_S, Circuit, Pace
+from parley_notify.pace import AHEAD_MS, HOLD_MAX_S, Circuit, Pace
+
+CIRCUIT = Circuit(failures_max=3, first_s=1, wait_max_s=4)
+FAST = 1e9
 
 
 def test_a_host_is_free_again_after_its_share_of_a_second() -> None:
@@ -57,14 +60,42 @@ def test_idle_hosts_are_forgotten() -> None:
     assert pace._lanes == {}
 
 
+def test_a_fast_host_gets_several_at_once_and_each_waits_for_its_own_moment() -> None:
+    pace = Pace(rate_per_s=100, in_flight_max=9)
+    assert pace.each_max == pace.room("a") == 5
+    assert [pace.begin("a", 0) for _ in range(4)] == [0, 10, 20, 30]
+    assert (pace.busy(39), pace.busy(40)) == (["a"], [])
+    assert pace.room("a") == 5
+
+
+def test_a_slow_host_gets_one_at_a_time() -> None:
+    assert Pace(rate_per_s=20, in_flight_max=9).each_max == 1
+
+
+def test_a_host_gets_no_more_at_once_than_it_has_places_left() -> None:
+    pace = Pace(rate_per_s=FAST, in_flight_max=3)
+    pace.begin("a", 0)
+    pace.begin("a", 0)
+    assert (pace.room("a"), pace.room("b")) == (1, 3)
+
+
+def test_a_host_whose_circuit_is_open_has_room_for_one() -> None:
+    pace = Pace(rate_per_s=FAST, in_flight_max=4, circuit=CIRCUIT)
+    failing(pace, "a", 0, 0, 0)
+    assert pace.room("a") == 1
+
+
+def test_an_attempt_claimed_before_its_host_asked_for_time_does_not_hold_its_place_so_long() -> None:
+    pace = Pace(rate_per_s=FAST, in_flight_max=4)
+    pace.begin("a", 0)
+    pace.end("a", 0, hold_s=30)
+    assert pace.begin("a", 0) == AHEAD_MS
+
+
 def failing(pace: Pace, host: str, *moments_ms: float) -> None:
     for now_ms in moments_ms:
         pace.begin(host, now_ms)
         pace.end(host, now_ms, failed=True)
-
-
-CIRCUIT = Circuit(failures_max=3, first_s=1, wait_max_s=4)
-FAST = 1e9
 
 
 def test_a_host_that_failed_often_in_a_row_rests() -> None:

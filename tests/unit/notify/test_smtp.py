@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from fakes.smtp import Behaviour, FakeSmtp, HangUp, Say, Stage, StaySilent
+from fakes.smtp import Behaviour, FakeSmtp, HangUp, Say, Stage, StaySilent, Wait
 from parley_notify.channels.email import Posting
 from parley_notify.channels.outcome import Delivered, Outcome, Refused, TryAgain
 from parley_notify.channels.smtp import SmtpOffice, SmtpServer
@@ -100,6 +100,12 @@ async def test_a_server_that_hangs_up_is_tried_again(stage: Stage) -> None:
 async def test_a_silent_server_is_given_up_at_the_deadline(stage: Stage) -> None:
     async with FakeSmtp(behaviour={stage: StaySilent()}) as server:
         assert await post(server, deadline_s=0.1) == TryAgain("timed_out")
+
+
+async def test_a_slow_server_is_waited_for() -> None:
+    async with FakeSmtp(behaviour={stage: Wait(0.2) for stage in ("MAIL", "RCPT", "DATA")}) as server:
+        assert await post(server) == Delivered()
+    assert len(server.taken) == 1
 
 
 async def test_a_server_that_is_not_there_is_tried_again() -> None:

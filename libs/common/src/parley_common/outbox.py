@@ -34,6 +34,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    bindparam,
     delete,
     event,
     func,
@@ -129,7 +130,16 @@ class Outbox:
     """
 
     def __init__(self, tables: OutboxTables, *, source: str) -> None:
-        self._tables = tables
+        self._insert = tables.rows.insert()
+        self._next_seq = {
+            name: insert(tables.heads)
+            .values(aggregate_id=bindparam("aggregate_id"), last_seq=1)
+            .on_conflict_do_update(
+                index_elements=["aggregate_id"], set_={"last_seq": tables.heads.c.last_seq + 1}
+            )
+            .returning(tables.heads.c.last_seq)
+            for name, insert in (("sqlite", sqlite_insert), ("postgresql", pg_insert))
+        }
         self._source = source
         self._listeners: list[Callable[[], None]] = []
 
@@ -139,15 +149,8 @@ class Outbox:
 
     async def next_seq(self, session: AsyncSession, aggregate_id: str) -> int:
         """Take the next seq of an aggregate and hold its lock until the transaction ends."""
-        heads = self._tables.heads
-        insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else pg_insert
-        statement = (
-            insert(heads)
-            .values(aggregate_id=aggregate_id, last_seq=1)
-            .on_conflict_do_update(index_elements=["aggregate_id"], set_={"last_seq": heads.c.last_seq + 1})
-            .returning(heads.c.last_seq)
-        )
-        return int((await session.execute(statement)).scalar_one())
+        statement = self._next_seq[session.get_bind().dialect.name]
+        return int((await session.execute(statement, {"aggregate_id": aggregate_id})).scalar_one())
 
     async def add(
         self, session: AsyncSession, fact: Fact, *, seq: int, now: datetime, fact_id: str | None = None
@@ -163,18 +166,17 @@ class Outbox:
         self, session: AsyncSession, record: Record, *, aggregate_id: str, seq: int, now: datetime
     ) -> None:
         """Write a record that is already made."""
-        await session.execute(
-            self._tables.rows.insert().values(
-                aggregate_id=aggregate_id,
-                seq=seq,
-                shard=shard_of(aggregate_id),
-                topic=record.topic,
-                key=record.key,
-                value=record.value,
-                headers=[[name, value.decode()] for name, value in record.headers],
-                created_at=now,
-            )
-        )
+        row = {
+            "aggregate_id": aggregate_id,
+            "seq": seq,
+            "shard": shard_of(aggregate_id),
+            "topic": record.topic,
+            "key": record.key,
+            "value": record.value,
+            "headers": [[name, value.decode()] for name, value in record.headers],
+            "created_at": now,
+        }
+        await session.execute(self._insert, row)
         event.listen(session.sync_session, "after_commit", self._after_commit)
 
     def _after_commit(self, session: Session) -> None:

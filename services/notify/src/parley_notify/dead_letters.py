@@ -49,7 +49,7 @@ Outcome = Literal["replayed", "already_replayed", "erased_subject", "source_gone
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter as operators see it."""
+    """A dead letter as operators see it, also over HTTP: without its value."""
 
     topic: str
     partition: int

@@ -11,25 +11,20 @@ lead caused arrives in order, however long its destination is away.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    CTE,
     ColumnElement,
-    CursorResult,
-    FromClause,
     Row,
-    and_,
+    bindparam,
     delete,
-    exists,
     func,
     inspect,
     literal_column,
-    or_,
     select,
-    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as pg_insert
@@ -44,8 +39,17 @@ from parley_common.inbox import prune as prune_inbox
 from parley_common.outbox import Outbox
 from parley_common.telemetry import Counter
 from parley_notify.delivery import Delivery
+from parley_notify.due import DUE, FREE, Capacity, ids_of
 from parley_notify.policy import Finish, Retry, Verdict
-from parley_notify.tables import CANCELLED, DELIVERED, PENDING, erased_subjects, inbox, metadata
+from parley_notify.tables import (
+    CANCELLED,
+    DELIVERED,
+    PENDING,
+    UtcDateTime,
+    erased_subjects,
+    inbox,
+    metadata,
+)
 from parley_notify.tables import deliveries as table
 
 ERASED = "subject_erased"
@@ -56,6 +60,73 @@ _COLUMNS = tuple(name for name in Delivery.__dataclass_fields__ if name != "reta
 FINISHED = Counter("parley_deliveries", "Deliveries finished, by how", ["channel", "outcome"])
 
 
+def _lane_is_due_at() -> ColumnElement[Any]:
+    """When what is before a new delivery may be attempted: else all that waits would look due, and be read in vain."""
+    before = table.alias("before")
+    waiting = select(func.max(before.c.next_at)).where(
+        before.c.subject_id == bindparam("new_subject_id"),
+        before.c.business == bindparam("new_business"),
+        before.c.route == bindparam("new_route"),
+        before.c.state == literal_column(f"'{PENDING}'"),
+    )
+    return func.coalesce(waiting.scalar_subquery(), bindparam("new_created_at", type_=UtcDateTime))
+
+
+_NEW = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in _COLUMNS} | {
+    "state": literal_column(f"'{PENDING}'"),
+    "next_at": _lane_is_due_at(),
+}
+_LEASE = (
+    update(table)
+    .where(table.c.delivery_id.in_(bindparam("ids", expanding=True)))
+    .values(
+        attempts=table.c.attempts + 1,
+        lease_until=bindparam("until", type_=UtcDateTime),
+        next_at=bindparam("now", type_=UtcDateTime),
+    )
+)
+_LANES = (table.c.subject_id, table.c.business, table.c.route, table.c.seq, table.c.delivery_id)
+"""The order in which rows are locked, by all who lock more than one: so they never wait for each other in a ring."""
+_LOCK = (
+    select(table.c.delivery_id, table.c.state, table.c.attempts)
+    .where(table.c.delivery_id.in_(bindparam("ids", expanding=True)))
+    .order_by(*_LANES)
+    .with_for_update()
+)
+_SETTLE = (
+    update(table)
+    .where(table.c.delivery_id == bindparam("settled_id"))
+    .values(
+        state=bindparam("to_state"),
+        cause=bindparam("to_cause"),
+        finished_at=bindparam("to_finished_at"),
+        next_at=bindparam("to_next_at"),
+        lease_until=None,
+    )
+)
+_RESCHEDULE = (
+    update(table)
+    .where(
+        table.c.subject_id == bindparam("of_subject"),
+        table.c.business == bindparam("of_business"),
+        table.c.route == bindparam("of_route"),
+        table.c.state == literal_column(f"'{PENDING}'"),
+        table.c.delivery_id != bindparam("but"),
+    )
+    .values(next_at=bindparam("at"))
+)
+"""Only saves work: claims look at the head of each lane anyway, and a wrong time here heals at that time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settlement:
+    """What became of one attempt."""
+
+    delivery: Delivery
+    verdict: Verdict
+    at: datetime
+
+
 class Deliveries:
     """The deliveries of one database. Methods that take ``db`` join the caller's unit of work."""
 
@@ -64,81 +135,78 @@ class Deliveries:
         self._outbox = outbox
 
     async def add(self, db: AsyncSession, planned: Sequence[Delivery]) -> None:
-        """Store new deliveries, due at once; one that is already known is left as it is."""
-        insert = sqlite_insert if self._database.is_sqlite else pg_insert
-        for delivery in planned:
-            values = {name: getattr(delivery, name) for name in _COLUMNS}
-            row = values | {"state": PENDING, "next_at": delivery.created_at}
-            await db.execute(insert(table).values(row).on_conflict_do_nothing())
+        """Store new deliveries; one that is already known is left as it is.
 
-    async def claim(
-        self,
-        now: datetime,
-        lease_s: float,
-        *,
-        skip_hosts: Collection[str] = (),
-        skip_ids: Collection[str] = (),
-    ) -> Delivery | None:
-        """Lease the delivery that has been due longest; null when none is. Raises DependencyUnavailable.
-
-        Args:
-            skip_hosts: destinations that are not to be bothered now.
-            skip_ids: what this process holds already, even if the lease ran out meanwhile.
+        Due at once, or when what is before it in its lane is.
         """
+        if planned:
+            insert = sqlite_insert if self._database.is_sqlite else pg_insert
+            rows = [{f"new_{name}": getattr(each, name) for name in _COLUMNS} for each in planned]
+            await db.execute(insert(table).values(_NEW).on_conflict_do_nothing(), rows)
+
+    async def claim(self, now: datetime, lease_s: float, capacity: Capacity) -> list[Delivery]:
+        """Lease the deliveries that have been due longest, as many as there is room for.
+
+        Raises DependencyUnavailable.
+        """
+        asked = {
+            "now": now,
+            "each": capacity.each,
+            "skip_hosts": sorted(capacity.skip_hosts),
+            "skip_ids": sorted(capacity.skip_ids),
+        }
         for _ in range(CLAIM_TRIES):
             async with self._database.begin() as db:
-                due = (await db.execute(_due(now, skip_hosts, skip_ids))).scalars().all()
-                ids = [delivery_id for delivery_id in due if delivery_id is not None]
+                ids = ids_of((await db.execute(DUE, asked)).all(), capacity)
                 if not ids:
-                    return None
-                found = (await db.execute(_first_free(now, ids))).one_or_none()
-                if found is not None:
+                    return []
+                free = {"now": now, "ids": ids, "count": capacity.count}
+                found = (await db.execute(FREE, free)).all()
+                if found:
                     return await self._lease(db, found, now, lease_s)
-        return None  # other replicas are faster; the next look is not far
+        return []  # other replicas are faster; the next look is not far
 
-    async def _lease(self, db: AsyncSession, found: Row[Any], now: datetime, lease_s: float) -> Delivery:
-        lease = {
-            "attempts": found.attempts + 1,
-            "lease_until": now + timedelta(seconds=lease_s),
-            "next_at": now,
-        }
-        await db.execute(update(table).where(table.c.delivery_id == found.delivery_id).values(lease))
-        return delivery_of(found, attempts=found.attempts + 1, retaken=found.lease_until is not None)
+    async def _lease(
+        self, db: AsyncSession, found: Sequence[Row[Any]], now: datetime, lease_s: float
+    ) -> list[Delivery]:
+        until = now + timedelta(seconds=lease_s)
+        await db.execute(_LEASE, {"ids": [row.delivery_id for row in found], "until": until, "now": now})
+        return [
+            delivery_of(row, attempts=row.attempts + 1, retaken=row.lease_until is not None) for row in found
+        ]
 
-    async def settle(self, delivery: Delivery, verdict: Verdict, now: datetime) -> bool:
-        """Write what became of an attempt, with its fact. False: the claim was overtaken or cancelled.
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Write what became of attempts, with their facts, all or none; of each delivery at most one.
 
-        Raises DependencyUnavailable; then nothing was written, and it may be called again.
+        False: that claim was overtaken or cancelled. Raises DependencyUnavailable; then nothing was written, and it
+        may be called again.
         """
         async with self._database.begin() as db:
-            ours = and_(
-                table.c.delivery_id == delivery.delivery_id,
-                table.c.state == PENDING,
-                table.c.attempts == delivery.attempts,
-            )
-            changed = await db.execute(update(table).where(ours).values(_written(verdict, now)))
-            if _count(changed) == 0:
-                return False
-            await self._reschedule_lane(db, delivery, verdict.at if isinstance(verdict, Retry) else now)
-            if isinstance(verdict, Finish):
-                await self.tell(db, delivery, verdict.state, verdict.cause, now)
-        if isinstance(verdict, Finish):
-            FINISHED.labels(delivery.channel, verdict.state).inc()
-        return True
+            ours = await self._ours(db, settlements)
+            if ours:
+                await db.execute(_SETTLE, [_written(each) for each in ours])
+                await db.execute(_RESCHEDULE, [_behind(each.delivery, _free_at(each)) for each in ours])
+            for each in ours:
+                if isinstance(each.verdict, Finish):
+                    await self.tell(db, each.delivery, each.verdict.state, each.verdict.cause, each.at)
+        for each in ours:
+            if isinstance(each.verdict, Finish):
+                FINISHED.labels(each.delivery.channel, each.verdict.state).inc()
+        return [each in ours for each in settlements]
 
-    async def _reschedule_lane(self, db: AsyncSession, delivery: Delivery, at: datetime) -> None:
-        """Move what waits behind a delivery to when it can first go.
+    async def _ours(self, db: AsyncSession, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Lock the deliveries, and return the settlements whose claims still hold, in the order of the locks."""
+        claimed = {each.delivery.delivery_id: each for each in settlements}
+        rows = (await db.execute(_LOCK, {"ids": list(claimed)})).all()
+        return [
+            claimed[row.delivery_id]
+            for row in rows
+            if row.state == PENDING and row.attempts == claimed[row.delivery_id].delivery.attempts
+        ]
 
-        Only saves work: claims look at the head of each lane anyway, and a wrong time here heals at that time.
-        """
-        behind = and_(
-            table.c.subject_id == delivery.subject_id,
-            table.c.business == delivery.business,
-            table.c.route == delivery.route,
-            table.c.state == PENDING,
-            table.c.delivery_id != delivery.delivery_id,
-        )
-        await db.execute(update(table).where(behind).values(next_at=at))
+    async def release_lane(self, db: AsyncSession, delivery: Delivery, now: datetime) -> None:
+        """Let the next of a lane go now, after its oldest unfinished delivery was given up."""
+        await db.execute(_RESCHEDULE, [_behind(delivery, now)])
 
     async def erase(self, db: AsyncSession, subject_id: str, now: datetime) -> list[Delivery]:
         """Cancel what is unfinished about a subject and remove all its data; returns what was cancelled."""
@@ -146,18 +214,12 @@ class Deliveries:
         remembered = insert(erased_subjects).values(subject_hash=_hash(subject_id), erased_at=now)
         await db.execute(remembered.on_conflict_do_nothing())
         about = table.c.subject_id == subject_id
-        # Locked in the order in which settling locks a lane, so that the two never wait for each other.
-        unfinished = (
-            select(table)
-            .where(about, table.c.state == PENDING)
-            .order_by(table.c.business, table.c.route, table.c.seq, table.c.delivery_id)
-            .with_for_update()
-        )
+        unfinished = select(table).where(about, table.c.state == PENDING).order_by(*_LANES).with_for_update()
         cancelled = [delivery_of(row) for row in (await db.execute(unfinished)).all()]
         over = {"state": CANCELLED, "cause": ERASED, "finished_at": now, "lease_until": None}
         ids = [delivery.delivery_id for delivery in cancelled]
         await db.execute(update(table).where(table.c.delivery_id.in_(ids)).values(over))
-        await db.execute(update(table).where(about).values(payload=None))
+        await db.execute(update(table).where(about).values(payload=None, booking=None))
         for delivery in cancelled:
             await self.tell(db, delivery, CANCELLED, ERASED, now)
         return cancelled
@@ -202,92 +264,28 @@ class Deliveries:
         return set(metadata.tables) <= present
 
 
-def _due(now: datetime, skip_hosts: Collection[str], skip_ids: Collection[str]) -> Any:
-    """Select, for each host that may be bothered, the id of the delivery that has been due longest; null for none.
-
-    Host by host, so that what waits for one that is down, however much it is, costs the others nothing: a query over
-    all that is due would read past the whole of its backlog at every claim.
-    """
-    hosts = _hosts()
-    due = table.alias("due")
-    longest = (
-        select(due.c.delivery_id)
-        .where(
-            due.c.host == hosts.c.host,
-            _is_due(due, now),
-            _none_of(due.c.delivery_id, skip_ids),
-            ~_blocked(due),
-        )
-        .order_by(due.c.next_at, due.c.delivery_id)
-        .limit(1)
-        .correlate(hosts)
-        .scalar_subquery()
-    )
-    return (
-        select(longest)
-        .select_from(hosts)
-        .where(hosts.c.host.is_not(None), _none_of(hosts.c.host, skip_hosts))
-    )
-
-
-def _hosts() -> CTE:
-    """Return the hosts of what is unfinished, each found by one step in the index and not by reading all of them."""
-    first = (
-        select(func.min(table.c.host).label("host")).where(_is_unfinished(table)).cte("hosts", recursive=True)
-    )
-    after = table.alias("after")
-    following = select(func.min(after.c.host)).where(_is_unfinished(after), after.c.host > first.c.host)
-    step = select(following.correlate(first).scalar_subquery()).where(first.c.host.is_not(None))
-    return first.union_all(step)
-
-
-def _first_free(now: datetime, ids: Sequence[str]) -> Any:
-    """Select, and lock, the one of these that has been due longest and that nobody else is claiming."""
-    return (
-        select(table)
-        .where(table.c.delivery_id.in_(ids), _is_due(table, now))
-        .order_by(table.c.next_at, table.c.delivery_id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-
-
-def _is_due(rows: FromClause, now: datetime) -> ColumnElement[bool]:
-    is_free = or_(rows.c.lease_until.is_(None), rows.c.lease_until <= now)
-    return and_(_is_unfinished(rows), rows.c.next_at <= now, is_free)
-
-
-def _is_unfinished(rows: FromClause) -> ColumnElement[bool]:
-    """Spelled out rather than bound: only then do partial indexes serve a prepared statement for sure."""
-    return rows.c.state == literal_column(f"'{PENDING}'")
-
-
-def _blocked(due: FromClause) -> ColumnElement[bool]:
-    """Tell whether something older of the same lane is unfinished."""
-    earlier = table.alias("earlier")
-    is_older = or_(
-        earlier.c.seq < due.c.seq,
-        and_(earlier.c.seq == due.c.seq, earlier.c.delivery_id < due.c.delivery_id),
-    )
-    return exists().where(
-        earlier.c.subject_id == due.c.subject_id,
-        earlier.c.business == due.c.business,
-        earlier.c.route == due.c.route,
-        _is_unfinished(earlier),
-        is_older,
-    )
-
-
-def _none_of(column: ColumnElement[str], values: Collection[str]) -> ColumnElement[bool]:
-    return column.not_in(sorted(values)) if values else true()
-
-
-def _written(verdict: Verdict, now: datetime) -> dict[str, Any]:
-    match verdict:
+def _written(settlement: Settlement) -> dict[str, Any]:
+    match settlement.verdict:
         case Finish(state, cause):
-            return {"state": state, "cause": cause, "finished_at": now, "lease_until": None}
-        case Retry(at, cause):
-            return {"next_at": at, "cause": cause, "lease_until": None}
+            told = {"to_state": state, "to_cause": cause, "to_finished_at": settlement.at}
+        case Retry(_, cause):
+            told = {"to_state": PENDING, "to_cause": cause, "to_finished_at": None}
+    return told | {"settled_id": settlement.delivery.delivery_id, "to_next_at": _free_at(settlement)}
+
+
+def _behind(delivery: Delivery, at: datetime) -> dict[str, Any]:
+    return {
+        "of_subject": delivery.subject_id,
+        "of_business": delivery.business,
+        "of_route": delivery.route,
+        "but": delivery.delivery_id,
+        "at": at,
+    }
+
+
+def _free_at(settlement: Settlement) -> datetime:
+    """Return when the next attempt in a settlement's lane may be made."""
+    return settlement.verdict.at if isinstance(settlement.verdict, Retry) else settlement.at
 
 
 def _fact(delivery: Delivery, state: str, cause: str | None, seq: int, now: datetime) -> Fact:
@@ -316,7 +314,3 @@ def delivery_of(row: Row[Any], **changes: Any) -> Delivery:
 
 def _hash(subject_id: str) -> str:
     return hashlib.sha256(subject_id.encode()).hexdigest()
-
-
-def _count(result: Any) -> int:
-    return result.rowcount if isinstance(result, CursorResult) else 0

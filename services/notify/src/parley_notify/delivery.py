@@ -37,6 +37,8 @@ class Delivery:
     created_at: datetime
     retried_at: datetime | None = None
     """When an operator began it anew: the time to try counts from then. Null: never."""
+    booking: str | None = None
+    """Times of the booking that this letter takes out of a calendar, as JSON. Null: none, or told by the fact."""
     retaken: bool = False
     """The attempt before this one ended without a word: whether it reached the destination is unknown."""
 

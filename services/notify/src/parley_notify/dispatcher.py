@@ -1,7 +1,7 @@
 """The workers: claim what is due, attempt it on its channel, settle it. Decides neither who is told nor when again.
 
-One loop claims and starts attempts, up to a bound; each attempt settles itself. A commit wakes the loop, polling is
-the fallback.
+One loop claims and starts attempts, up to a bound; each attempt settles itself, together with those that end meanwhile
+(settler.py). A commit wakes the loop, polling is the fallback.
 
 Law: an attempt's outcome is written before its place is given to another, however long the database is away.
 """
@@ -29,10 +29,12 @@ from parley_common.telemetry import (
     span,
 )
 from parley_notify.channels.outcome import Channel, Delivered, Outcome, Refused, TryAgain
-from parley_notify.deliveries import Deliveries
+from parley_notify.deliveries import Deliveries, Settlement
 from parley_notify.delivery import Delivery
+from parley_notify.due import Capacity
 from parley_notify.pace import Pace
 from parley_notify.policy import Retry, RetryPolicy, Verdict, judge
+from parley_notify.settler import Settler
 
 BACKOFF_MAX_MS = 5_000
 CLAIM_BACKOFF_FIRST_MS = 100
@@ -87,6 +89,7 @@ class Dispatcher:
         jitter: Callable[[], float],
     ) -> None:
         self._deliveries = deliveries
+        self._settler = Settler(deliveries)
         self._channels = channels
         self._policy = policy
         self._pace = pace
@@ -107,32 +110,35 @@ class Dispatcher:
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
                 self._wake.clear()
-                delivery = await self._claim()
-                if delivery is None:
+                claimed = await self._claim()
+                for delivery in claimed:
+                    wait_ms = self._pace.begin(delivery.host, self._clock.now_ms())
+                    self._in_flight[delivery.delivery_id] = group.create_task(self._work(delivery, wait_ms))
+                if not claimed:
                     await self._wait(stop)
-                else:
-                    self._pace.begin(delivery.host, self._clock.now_ms())
-                    self._in_flight[delivery.delivery_id] = group.create_task(self._work(delivery))
             await self._drain()
 
-    async def _claim(self) -> Delivery | None:
+    async def _claim(self) -> list[Delivery]:
         now_ms = self._clock.now_ms()
         # Taken at the same moment as the hosts to skip: one that gets free while we look must not wait for a poll.
         self._host_free_at_ms = self._pace.free_at_ms(now_ms)
-        if len(self._in_flight) >= self._limits.in_flight_max:
-            return None
+        places = self._limits.in_flight_max - len(self._in_flight)
+        if places <= 0:
+            return []
+        capacity = Capacity(
+            count=places,
+            each=min(places, self._pace.each_max),
+            room=self._pace.room,
+            skip_hosts=self._pace.busy(now_ms),
+            skip_ids=tuple(self._in_flight),
+        )
         try:
-            delivery = await self._deliveries.claim(
-                self._clock.now(),
-                self._limits.lease_s,
-                skip_hosts=self._pace.busy(now_ms),
-                skip_ids=tuple(self._in_flight),
-            )
+            claimed = await self._deliveries.claim(self._clock.now(), self._limits.lease_s, capacity)
         except Exception as wrong:  # noqa: BLE001 - the driver's own errors too: the workers must outlive them
             self._back_off(wrong)
-            return None
+            return []
         self._backoff_ms = 0
-        return delivery
+        return claimed
 
     def _back_off(self, wrong: Exception) -> None:
         self._backoff_ms = min(max(CLAIM_BACKOFF_FIRST_MS, self._backoff_ms * 2), BACKOFF_MAX_MS)
@@ -167,10 +173,12 @@ class Dispatcher:
         for task in late:  # its lease runs out, and another worker takes it
             task.cancel()
 
-    async def _work(self, delivery: Delivery) -> None:
+    async def _work(self, delivery: Delivery, wait_ms: float) -> None:
         hold_s, failed = 0.0, False
         join_logs(session_id=_session_id(delivery), traceparent=delivery.traceparent)
         try:
+            if wait_ms > 0:
+                await self._clock.sleep_ms(wait_ms)
             with span(
                 f"deliver {delivery.channel}",
                 parent=delivery.traceparent,
@@ -222,7 +230,7 @@ class Dispatcher:
         backoff_ms = 100
         while faults < SETTLE_FAULTS_MAX:
             try:
-                written = await self._deliveries.settle(delivery, verdict, now)
+                written = await self._settler.settle(Settlement(delivery, verdict, now), alone=faults > 0)
             except DependencyUnavailable as wrong:
                 log.warning("dispatcher.waiting", cause=str(wrong))
             except Exception as wrong:  # noqa: BLE001 - such as a deadlock that the database broke by failing us

@@ -84,14 +84,7 @@ class Docket:
             row = (await db.execute(query)).one_or_none()
             if row is None:
                 return None
-            before = select(table.c.delivery_id).where(
-                table.c.subject_id == row.subject_id,
-                table.c.business == row.business,
-                table.c.route == row.route,
-                table.c.state == PENDING,
-                table.c.seq < row.seq,
-            )
-            waits_for = (await db.execute(before.order_by(table.c.seq).limit(1))).scalar_one_or_none()
+            waits_for = (await db.execute(_before(row))).scalar_one_or_none()
         shown = {name: getattr(row, name) for name in SHOWN}
         return shown | {
             "waits_for": waits_for if row.state == PENDING else None,
@@ -127,6 +120,8 @@ class Docket:
                 return "finished"
             over = {"state": CANCELLED, "cause": BY_OPERATOR, "finished_at": now, "lease_until": None}
             await db.execute(update(table).where(table.c.delivery_id == delivery_id).values(over))
+            if (await db.execute(_before(row))).scalar_one_or_none() is None:
+                await self._deliveries.release_lane(db, delivery_of(row), now)
             await self._deliveries.tell(db, delivery_of(row), CANCELLED, BY_OPERATOR, now)
         FINISHED.labels(row.channel, CANCELLED).inc()
         return "done"
@@ -134,6 +129,22 @@ class Docket:
 
 def _locked(delivery_id: str) -> Any:
     return select(table).where(table.c.delivery_id == delivery_id).with_for_update()
+
+
+def _before(row: Row[Any]) -> Any:
+    """Select the id of the delivery that a delivery waits for: the oldest unfinished one of its lane before it."""
+    return (
+        select(table.c.delivery_id)
+        .where(
+            table.c.subject_id == row.subject_id,
+            table.c.business == row.business,
+            table.c.route == row.route,
+            table.c.state == PENDING,
+            table.c.seq < row.seq,
+        )
+        .order_by(table.c.seq)
+        .limit(1)
+    )
 
 
 def _refusal(row: Row[Any] | None, now: datetime) -> Done | None:

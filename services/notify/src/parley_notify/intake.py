@@ -5,11 +5,12 @@ Law: a fact is settled only after its deliveries are stored, and a fact that com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley_common.business import Business
 from parley_common.clock import Clock
@@ -33,6 +34,7 @@ from parley_common.telemetry import Counter, current_traceparent
 from parley_notify.deliveries import FINISHED, Deliveries
 from parley_notify.delivery import Delivery
 from parley_notify.routes import Defaults, Planned, fact_name, plan
+from parley_notify.standing import Told, entries, merged
 from parley_notify.tables import CANCELLED, inbox
 
 log = structlog.get_logger("intake")
@@ -90,28 +92,38 @@ class Intake:
     async def _take(self, envelope: Envelope, fact: HeardFact) -> Outcome:
         business = self._businesses.get(fact.business)
         planned = plan(fact, business, self._defaults) if business else ()
-        if not planned and not isinstance(fact, LeadErased):
-            # Not remembered: when a route or a business is added later, a replay can still tell it.
-            return "no_route" if business else "unknown_business"
+        # What causes nothing is not remembered: when a route or a business is added later, a replay can still tell it.
+        if business is None and not isinstance(fact, LeadErased):
+            return "unknown_business"
+        if not planned and not isinstance(fact, LeadErased | CaseClosed):
+            return "no_route"
         now = self._clock.now()
         cancelled: list[Delivery] = []
         async with self._database.begin() as db:
+            told = await self._told(db, fact, planned)
+            if not told and not isinstance(fact, LeadErased):
+                return "no_route"
             if not await is_first_time(db, inbox, envelope.id, now):
                 return "repeat"
             if isinstance(fact, LeadErased):
                 cancelled = await self._deliveries.erase(db, fact.key, now)
             elif await self._deliveries.is_erased(db, fact.key):
                 return "erased_subject"
-            new = [_delivery(envelope, fact, to, now) for to in planned]
+            new = [_delivery(envelope, fact, each, now) for each in told]
             await self._deliveries.add(db, new)
         for delivery in cancelled:
             FINISHED.labels(delivery.channel, CANCELLED).inc()
-        return "planned" if planned else "no_route"
+        return "planned" if told else "no_route"
+
+    async def _told(self, db: AsyncSession, fact: HeardFact, planned: Sequence[Planned]) -> list[Told]:
+        left = await entries(db, fact) if isinstance(fact, CaseClosed) else []
+        return merged(planned, left)
 
 
-def _delivery(envelope: Envelope, fact: HeardFact, to: Planned, now: datetime) -> Delivery:
+def _delivery(envelope: Envelope, fact: HeardFact, told: Told, now: datetime) -> Delivery:
+    to = told.to
     return Delivery(
-        delivery_id=derived_id(envelope.id, to.route),
+        delivery_id=derived_id(envelope.id, told.name),
         fact_id=envelope.id,
         fact_type=envelope.type,
         fact_source=envelope.source,
@@ -129,4 +141,5 @@ def _delivery(envelope: Envelope, fact: HeardFact, to: Planned, now: datetime) -
         tracestate=envelope.tracestate,
         attempts=0,
         created_at=now,
+        booking=told.booking,
     )

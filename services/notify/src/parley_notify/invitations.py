@@ -1,5 +1,7 @@
 """Decides whether a letter carries a calendar invite, and what stands in it. PURE.
 
+Closing a case takes out the entry that its letters put in (standing.py).
+
 The entry's id is the lead's or case's: a booking that is moved is a new booking with a new id, and a calendar must
 change the entry that it has.
 
@@ -8,16 +10,17 @@ Law: a booking that cannot be read costs the invite, never the letter.
 
 from __future__ import annotations
 
+import json
 from email.headerregistry import Address
 
-from parley_common.contracts.cases import CaseOpened, CaseUpdated
+from parley_common.contracts.cases import CaseClosed, CaseOpened, CaseUpdated
 from parley_common.contracts.facts import BY_TYPE
 from parley_common.contracts.leads import LeadCallScheduled
 from parley_common.contracts.people import Person
 from parley_common.contracts.record import Fact, read_contract
 from parley_common.invites import Invite, booking_times, ics
 from parley_notify.delivery import Delivery
-from parley_notify.letters import Letter
+from parley_notify.letters import Letter, label
 
 
 def invite_of(delivery: Delivery, payload: str, letter: Letter, sender: Address) -> tuple[bytes, str] | None:
@@ -48,6 +51,12 @@ def _invite(fact: Fact, delivery: Delivery, letter: Letter, sender: Address) -> 
                 told if isinstance(told, str) else None,
                 getattr(fact, "status", "") == "cancelled",
             )
+        case CaseClosed():
+            found = booking_times(json.loads(delivery.booking or "{}"))
+            if found is None:
+                return None
+            # Nothing of what the booking was about: its person may have been erased since.
+            times, summary, whom, cancelled = found, label(fact.kind), None, True
         case _:
             return None
     person = fact.person or Person()

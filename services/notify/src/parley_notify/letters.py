@@ -87,6 +87,7 @@ class Letters:
             "zone": zone,
             "subject_id": delivery.subject_id,
             "delivery_id": delivery.delivery_id,
+            "takes_out_entry": delivery.booking is not None,
         }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 from parley_common.clock import Clock
 from parley_common.errors import DependencyUnavailable
 from parley_notify.dead_letters import LIST_MAX as LETTERS_MAX
-from parley_notify.dead_letters import DeadLetters
+from parley_notify.dead_letters import DeadLetters, Letter
 from parley_notify.docket import LIST_MAX, Docket, Done, Wanted
 
 log = structlog.get_logger("operators")
@@ -72,28 +72,6 @@ class DeliveryDetails(DeliveryAnswer):
     """The older delivery of the same lead or case and route that goes first; null: none."""
     is_erased: bool
     traceparent: str | None
-
-
-class LetterAnswer(BaseModel):
-    """One dead letter, without its value."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: str
-    fact_id: str | None
-    fact_type: str | None
-    cause: str | None
-    detail: str | None
-    group: str | None
-    source_topic: str
-    source_partition: int | None
-    source_offset: int | None
-    died_at: str | None
-    value_bytes: int
-    left_out: str | None
-    traceparent: str | None
-    replayed_at: datetime | None
 
 
 class Place(BaseModel):
@@ -169,15 +147,15 @@ def _add_letters(router: APIRouter, letters: Callable[[], DeadLetters], clock: C
     @router.get("/dead-letters")
     async def list_letters(
         topic: str | None = None, limit: Annotated[int, Query(ge=1, le=LETTERS_MAX)] = 100
-    ) -> list[LetterAnswer]:
-        return [LetterAnswer(**asdict(letter)) for letter in await letters().listed(topic=topic, limit=limit)]
+    ) -> list[Letter]:
+        return await letters().listed(topic=topic, limit=limit)
 
     @router.get("/dead-letters/{topic}/{partition}/{offset}")
-    async def show_letter(topic: str, partition: int, offset: int) -> LetterAnswer:
+    async def show_letter(topic: str, partition: int, offset: int) -> Letter:
         letter = await letters().show((topic, partition, offset))
         if letter is None:
             raise HTTPException(404, "no such dead letter")
-        return LetterAnswer(**asdict(letter))
+        return letter
 
     @router.post("/dead-letters/replay")
     async def replay_letters(order: ReplayOrder) -> list[ReplayAnswer]:

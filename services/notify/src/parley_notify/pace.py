@@ -10,11 +10,14 @@ Law: no destination holds every worker, however long it stays silent.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 HOLD_MAX_S = 3_600.0
 """One delivery's answer may hold its whole destination at most so long."""
 DOUBLINGS_MAX = 30
+AHEAD_MS = 40.0
+"""A claim takes what a host may get within so long, and each attempt waits for its moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,16 @@ class Pace:
         self._forget(now_ms)
         return [host for host, lane in self._lanes.items() if not self._is_free(lane, now_ms)]
 
+    @property
+    def each_max(self) -> int:
+        """Return how many attempts may be claimed at once for a host that nothing is known of."""
+        return int(min(self._in_flight_max, 1 + AHEAD_MS // self._gap_ms if self._gap_ms else math.inf))
+
+    def room(self, host: str) -> int:
+        """Return how many attempts may be claimed at once for a host that is not busy."""
+        lane = self._lanes.get(host)
+        return min(self.each_max, self._places(lane) - lane.in_flight) if lane else self.each_max
+
     def free_at_ms(self, now_ms: float) -> float | None:
         """Return when the next host that only waits for its time is free; null when none does."""
         times = [lane.free_at_ms for lane in self._lanes.values() if lane.in_flight < self._places(lane)]
@@ -60,11 +73,14 @@ class Pace:
         """Return how many destinations have their circuit open."""
         return sum(self._is_open(lane) for lane in self._lanes.values())
 
-    def begin(self, host: str, now_ms: float) -> None:
-        """Note that an attempt begins."""
+    def begin(self, host: str, now_ms: float) -> float:
+        """Note that an attempt begins; return how many milliseconds it has to wait for its moment."""
         lane = self._lanes.setdefault(host, _Lane())
         lane.in_flight += 1
-        lane.free_at_ms = max(lane.free_at_ms, now_ms + self._gap_ms)
+        # A rest that began while this one was claimed is longer; it would hold one of the places.
+        wait_ms = min(max(0.0, lane.free_at_ms - now_ms), AHEAD_MS)
+        lane.free_at_ms = max(lane.free_at_ms, now_ms + wait_ms + self._gap_ms)
+        return wait_ms
 
     def end(self, host: str, now_ms: float, *, hold_s: float = 0.0, failed: bool = False) -> None:
         """Note that an attempt ended; for ``hold_s`` from now the host wants nothing.

@@ -70,6 +70,7 @@ deliveries = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime, nullable=True),
     Column("retried_at", UtcDateTime, nullable=True),
+    Column("booking", Text, nullable=True),
     Index(
         "ix_deliveries_host_due",
         "host",

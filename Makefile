@@ -63,9 +63,8 @@ fmt: setup-test ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench: setup-test ## measure: truncation error beside the wall clock, memory that sessions leave behind
-	@$(BIN)/python tests/load/truncation_error.py
-	@$(BIN)/python tests/load/short_sessions.py --sessions 500
+bench: setup-test ## measure sessions per core, latency, memory and CPU; under 10 minutes on 2 cores
+	@$(BIN)/parley bench
 
 scenarios: setup-test ## play every typed dialogue of every business through the whole system: a table
 	@$(BIN)/python tests/scenarios/run.py bank cap clinic helpdesk shop

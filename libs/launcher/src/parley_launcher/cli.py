@@ -12,18 +12,22 @@ import typer
 
 from parley_common.errors import ConfigInvalid, ParleyError
 from parley_launcher.commands import (
+    bench,
     check,
     conform,
     dead_letters,
     deliveries,
+    erase,
     events,
     migrate,
+    new,
     preview,
     render,
     sessions,
     switch,
     talk,
     topics,
+    try_it,
     understudy,
     up,
 )
@@ -40,6 +44,11 @@ notifications and CRM teams read.
 Begin with two terminals:
   parley up                        start everything on this machine
   parley talk --business cap       talk to Cap: type, or give --wav files
+
+\b
+Make your own:
+  parley new my-shop --like shop   a business from one that works
+  parley try my-shop               talk to it, and see its tools at work
 
 \b
 Then look closer:
@@ -63,15 +72,19 @@ app.command()(talk.talk)
 app.command()(events.events)
 app.add_typer(topics.app, name="topics")
 app.command()(migrate.migrate)
+app.command()(new.new)
 app.command()(check.check)
+app.command(name="try")(try_it.try_it)
 app.command()(understudy.understudy)
 app.command()(conform.conform)
+app.command()(bench.bench)
 app.command()(render.render)
 app.add_typer(sessions.app, name="sessions")
 app.command()(preview.preview)
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(switch.app, name="switch")
+app.command()(erase.erase)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The benchmark: paced callers, a lean upstream, two baselines, and Parley between them. Run it with ``parley bench``."""

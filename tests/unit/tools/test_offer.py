@@ -19,7 +19,7 @@ from parley_common.settings import KafkaSettings
 from parley_tools import commands
 from parley_tools.catalog import Announcer
 from parley_tools.consumer import CallConsumer, Membership
-from parley_tools.dispatch import Dispatcher
+from parley_tools.dispatch import Dispatcher, Leave
 from parley_tools.guarded_http import AddressGuard, guarded_client
 from parley_tools.kits import KITS
 from parley_tools.offer import VERSIONS_KEPT_MAX, Offer
@@ -130,7 +130,7 @@ async def test_a_flood_of_one_business_delays_another_by_no_more_than_what_alrea
     order: list[str] = []
     may_end = asyncio.Event()
 
-    async def handle(item: str) -> None:
+    async def handle(item: str, _leave: Leave) -> None:
         order.append(item)
         await may_end.wait()
 

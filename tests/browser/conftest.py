@@ -15,6 +15,7 @@ import pytest
 
 from browser.chromium import Chromium, Tab, start
 from browser.firefox import executable as firefox
+from browser.npm import modules
 from harness.kafka import kinds_to_try, start_broker
 from harness.processes import Processes
 from harness.running import RunningParley
@@ -46,6 +47,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             "test_firefox.py was left out: no Firefox here: apt-get install firefox-esr"
         )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def npm_packages() -> None:
+    """Install what pages are served before any runs: npm takes its time, and a test's servers share its loop."""
+    modules()
 
 
 def speech(path: Path, *parts: float | str) -> Path:

@@ -15,11 +15,12 @@ INSTALL_WITHIN_S = 120
 @cache
 def source(path: str) -> str:
     """Return a file of an installed package, such as ``axe-core/axe.min.js``. Raises AssertionError with npm's words."""
-    return (_modules() / path).read_text(encoding="utf-8")
+    return (modules() / path).read_text(encoding="utf-8")
 
 
 @cache
-def _modules() -> Path:
+def modules() -> Path:
+    """Return the folder of the packages, installed by now. Raises AssertionError with npm's words."""
     kept = CACHE / "package-lock.json"
     locked = (HERE / "package-lock.json").read_bytes()
     if not kept.exists() or kept.read_bytes() != locked or not (CACHE / "node_modules").exists():

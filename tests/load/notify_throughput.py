@@ -1,6 +1,6 @@
 """How many deliveries a second one notify process makes: facts that lie ready in Kafka, told by webhook.
 
-    .venv/bin/python tests/load/notify_throughput.py [--facts 2000] [--leads 500] [--dead-route] [--database sqlite]
+    .venv/bin/python tests/load/notify_throughput.py [--facts 2000] [--routes 1] [--dead-route] [--database sqlite]
 
 Every receiver is healthy and answers at once, on the same machine as everything else. With ``--dead-route`` each fact
 is also for a receiver that nobody runs, so that as many deliveries wait as are made. It prints deliveries a second
@@ -73,7 +73,8 @@ async def publish(servers: str, facts: int, leads: int, name: str) -> None:
 async def measure(args: argparse.Namespace, servers: str, url: str, folder: Path, server: HttpServer) -> str:
     receiver, port, nobody = args.receiver, free_port(), free_port()
     name = unique("throughput")[:20]
-    routes = [route("crm", channel="webhook", to=f"{server.url}/in")]
+    due = args.facts * args.routes
+    routes = [route(f"crm-{n}", channel="webhook", to=f"{server.url}/in") for n in range(args.routes)]
     if args.dead_route:
         routes.append(route("dead", channel="webhook", to=f"http://127.0.0.1:{nobody}/in"))
     business(folder / "businesses", *routes, name=name)
@@ -98,16 +99,16 @@ async def measure(args: argparse.Namespace, servers: str, url: str, folder: Path
             migrate = processes.start([*NOTIFY, "migrate"], name="migrate", env=env)
             assert await migrate.wait_exit(120) == 0, migrate.log_tail()
             proc = processes.start(NOTIFY, name="notify", env=env)
-            await until(lambda: len(receiver.known) >= args.facts, DEADLINE_S, "every fact to have arrived")
+            await until(lambda: len(receiver.known) >= due, DEADLINE_S, "everything to have arrived")
             cpu = psutil.Process(proc.pid).cpu_times()
             took_s = receiver.last_s - receiver.first_s
     finally:
         release(port)
         release(nobody)
-    cpu_ms = (cpu.user + cpu.system) * 1_000 / args.facts
+    cpu_ms = (cpu.user + cpu.system) * 1_000 / due
     return (
-        f"{args.facts} deliveries in {took_s:.1f} s: {args.facts / took_s:.0f} a second, "
-        f"{cpu_ms:.1f} ms of notify's processor time for each fact"
+        f"{due} deliveries of {args.facts} facts in {took_s:.1f} s: {due / took_s:.0f} a second, "
+        f"{cpu_ms:.1f} ms of notify's processor time for each"
     )
 
 
@@ -117,6 +118,7 @@ def main() -> None:
     )
     parser.add_argument("--facts", type=int, default=2_000)
     parser.add_argument("--leads", type=int, default=500)
+    parser.add_argument("--routes", type=int, default=1)
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--dead-route", action="store_true")
     parser.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")

@@ -221,11 +221,13 @@ class Tab:
         await self.release()
 
     async def press(self, path: str) -> None:
-        """Move there and hold the mouse button down."""
+        """Move there and hold the mouse button down, once it stands still."""
         await until(lambda: self.is_visible(path), 10, f"{path} to be there")
         box = await self.js(
-            f"(() => {{ const e = ({FIND})({json.dumps(path)}); e.scrollIntoView({{block: 'nearest'}});"
-            " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+            f"(async () => {{ const e = ({FIND})({json.dumps(path)}); e.scrollIntoView({{block: 'nearest'}});"
+            " for (let before = '';;) { await new Promise(requestAnimationFrame);"
+            " const b = e.getBoundingClientRect(), at = [b.x + b.width / 2, b.y + b.height / 2];"
+            " if (`${at}` === before) return at; before = `${at}`; } })()"
         )
         self._at = {"x": box[0], "y": box[1], "button": "left", "clickCount": 1}
         await self.send("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])

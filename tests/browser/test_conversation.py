@@ -93,10 +93,10 @@ async def test_by_a_key_the_caller_is_heard_only_while_it_is_held(
     words = "So tell me please what is a bridge loan and what does it cost me to have one"
     microphone = speech(tmp_path / "mic.wav", *[words] * 8)
     async with Chromium.running(processes, tmp_path, microphone) as browser, browser.tab(parley.url) as tab:
-        await tab.js("document.querySelector('parley-widget').setAttribute('push-to-talk', '')")
         await listen(tab)
         await tab.click("parley-widget >> button.icon")
         await tab.click("parley-widget >> input[type=checkbox]")
+        await tab.until("document.querySelector('parley-widget').byKey.checked")
         await tab.click("parley-widget >> button.icon")
         await tab.click(TALK)
         await tab.until("seen.some((e) => e.what === 'started')", 30, "the greeting to play")

@@ -309,6 +309,7 @@ async def test_axe_finds_no_serious_fault_in_any_state(silent: Chromium, dark: b
             await tab.screenshot(SCREENSHOTS / f"talking_{width}_{name}.png")
             assert await tab.js("document.documentElement.scrollWidth") <= width, "nothing sticks out"
         await tab.click("parley-widget >> button.icon[aria-expanded]")
+        await tab.until(f"!{WIDGET}.settings.hidden")
         found["settings"] = await serious_faults(tab)
         await tab.screenshot(SCREENSHOTS / f"settings_320_{name}.png")
         await tab.click("parley-widget >> button.icon[aria-expanded]")

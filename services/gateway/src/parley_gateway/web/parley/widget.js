@@ -216,10 +216,11 @@ export class ParleyWidget extends HTMLElement {
     this.show();
   }
 
-  toggleSettings() {
+  /** Once the devices are known: nothing moves under the pointer. */
+  async toggleSettings() {
+    this.showDevices(await (this.client ?? new ParleyClient({})).devices());
     this.settings.hidden = !this.settings.hidden;
     this.gear.setAttribute('aria-expanded', !this.settings.hidden);
-    (this.client ?? new ParleyClient({})).devices().then((found) => this.showDevices(found));
   }
 
   choose(kind, deviceId) {

@@ -28,7 +28,7 @@ from parley_session.core import effects as ef
 from parley_session.core import events as ev
 from parley_session.core.config import SessionConfig
 from parley_session.core.state import SessionState, initial
-from parley_session.core.step import next_deadline_ms, step
+from parley_session.core.step import more_audio, next_deadline_ms, step
 from parley_session.facts import FactWriter
 from parley_session.link_codec import event_of, message_of
 from parley_session.meters import count_client_stats, count_spending
@@ -234,15 +234,24 @@ class Conductor:
             event, arrived_ms = await self._mailbox.get()
             if self._overflowed:
                 event = ev.ShellFailed("overloaded", "the session cannot keep up")
-            self._step(event, arrived_ms)
+            if not isinstance(event, ev.AudioArrived) or not self._play_on(event):
+                self._step(event, arrived_ms)
+                self._schedule()
             self._mailbox.task_done()
-            self._schedule()
+
+    def _play_on(self, event: ev.AudioArrived) -> bool:
+        """Audio of an item that sounds: by far the most frequent event, and nothing that is watched. False: step."""
+        more = more_audio(self._state, event, self._clock.now_ms())
+        if more is None:
+            return False
+        self._state, audio = more
+        self._perform(audio)
+        return True
 
     def _step(self, event: ev.Event, arrived_ms: int) -> None:
         before = self._state
         self._state, effects = step(before, event, self._clock.now_ms())
-        if not isinstance(event, ev.AudioArrived):  # by far the most frequent, and nothing that is watched
-            self._watch(before, event, arrived_ms)
+        self._watch(before, event, arrived_ms)
         for effect in effects:
             self._perform(effect)
 

@@ -8,9 +8,8 @@ Law: everything the caller says becomes one turn, or is dismissed as a cough.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from parley_session.core import confirming, floor, history, limits, meter, playout, responses
+from parley_session.core.copying import replace
 from parley_session.core.effects import (
     AddCallerText,
     BeginItem,

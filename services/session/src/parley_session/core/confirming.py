@@ -9,10 +9,9 @@ Law: an item is dismissed or becomes a turn, never both.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from parley_session.core import floor as the_floor
 from parley_session.core import limits, playout
+from parley_session.core.copying import replace
 from parley_session.core.effects import Effect, Ignored
 from parley_session.core.events import CallerLevelChanged, CallerSpeechStarted
 from parley_session.core.state import Agent, Confirming, SessionState

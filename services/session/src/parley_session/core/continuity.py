@@ -9,9 +9,8 @@ Law: what the caller said is answered or said to have failed; what the client pl
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from parley_session.core import confirming, ending, floor, history, meter, playout, responses
+from parley_session.core.copying import replace
 from parley_session.core.effects import (
     AddAgentText,
     AddCallerText,

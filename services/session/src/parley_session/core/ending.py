@@ -5,10 +5,9 @@ Law: one EndSession, after everything else of the session was recorded; nothing 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from parley_session.core import meter, playout
 from parley_session.core.config import SAMPLES_PER_MS, EndReason
+from parley_session.core.copying import replace
 from parley_session.core.effects import (
     DeleteItem,
     Effect,

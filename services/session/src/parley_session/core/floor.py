@@ -8,9 +8,8 @@ Law: only a flush that was sent is answered; a late or second answer changes not
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from parley_session.core import history, meter, playout, responses
+from parley_session.core.copying import replace
 from parley_session.core.effects import BeginItem, Effect, FlushPlayout, Ignored
 from parley_session.core.events import FlushAnswered
 from parley_session.core.state import Agent, Caller, HistoryItem, Idle, SessionState, Silent, Yielding

@@ -6,9 +6,8 @@ because the model gives no timing, and marked as an estimate.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from parley_session.core.config import SAMPLES_PER_MS
+from parley_session.core.copying import replace
 from parley_session.core.state import HistoryItem, LedgerItem, SessionState
 
 SPEECH_CHARS_PER_S = 14

@@ -5,9 +5,8 @@ Law: a soft limit is told to the agent once; a hard one ends the session with it
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from parley_session.core import ending, playout, responses
+from parley_session.core.copying import replace
 from parley_session.core.effects import AddSystemText, Effect, ShowNotice
 from parley_session.core.state import Idle, Ready, SessionState, Silent
 

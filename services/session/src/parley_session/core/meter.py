@@ -5,10 +5,9 @@ Law: cached tokens are part of the input tokens and are charged at their own pri
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from parley_session.core import history, playout
 from parley_session.core.config import SAMPLES_PER_MS, Prices
+from parley_session.core.copying import replace
 from parley_session.core.effects import Effect, RecordTurn
 from parley_session.core.state import Idle, LedgerItem, ResponseUsage, SessionState, Silent, Turn
 

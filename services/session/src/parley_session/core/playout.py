@@ -9,10 +9,10 @@ Law: nothing is claimed beyond the client's word, clamped to what it received; a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from parley_session.core import history
 from parley_session.core.config import BYTES_PER_SAMPLE, SAMPLES_PER_MS, LocalAudio
+from parley_session.core.copying import replace
 from parley_session.core.effects import (
     AddAgentText,
     BeginItem,

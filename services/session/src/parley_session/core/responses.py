@@ -8,9 +8,8 @@ Law: one response under way; a queued answer that upstream's own response has co
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from parley_session.core import ending, meter, playout
+from parley_session.core.copying import replace
 from parley_session.core.effects import (
     CancelResponse,
     CreateResponse,

@@ -4,12 +4,12 @@ Dispatches each event to the file that decides about it, then does what follows 
 the connection and the limits, sends a queued response, closes a turn that is over, tells the client what the
 agent does and the shell what to do with caller audio.
 
-Law: any event in any state returns something; a late or foreign one returns the same state and Ignored.
+Law: any event in any state returns something; a late or foreign one returns the same state and Ignored. What
+``more_audio`` returns is what ``step`` would.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
 
 from parley_session.core import (
@@ -25,16 +25,18 @@ from parley_session.core import (
     toolcalls,
 )
 from parley_session.core import events as ev
-from parley_session.core.config import MicPolicy
+from parley_session.core.config import BYTES_PER_SAMPLE, SAMPLES_PER_MS, MicPolicy
+from parley_session.core.copying import replace
 from parley_session.core.effects import (
     ConfigureUpstream,
     Effect,
     Ignored,
+    PlayAudio,
     RecordFeedback,
     SetMicPolicy,
     ShowState,
 )
-from parley_session.core.state import Idle, Ready, SessionState, Silent, Yielding
+from parley_session.core.state import Agent, Idle, Ready, SessionState, Silent, Yielding
 
 Change = tuple[SessionState, list[Effect]]
 
@@ -48,6 +50,42 @@ def step(state: SessionState, event: ev.Event, now_ms: int) -> tuple[SessionStat
         state, more = _follow_up(state, now_ms)
         effects += more
     return state, tuple(effects)
+
+
+def more_audio(
+    state: SessionState, event: ev.AudioArrived, now_ms: int
+) -> tuple[SessionState, PlayAudio] | None:
+    """Return what ``step`` would for audio of an item that sounds already, at a fraction of its cost; else null.
+
+    What is due at ``now_ms`` is left to ``DeadlinePassed``; no deadline comes nearer by it.
+    """
+    held = state.playout
+    entry = held.ledger[-1] if held.ledger else None
+    if (
+        entry is None
+        or entry.item_id != event.item_id
+        or entry.content_index != event.content_index
+        or entry.epoch != held.epoch
+        or entry.settled
+        or state.shown != "speaking"
+        or not isinstance(state.floor, Agent)
+        or not isinstance(state.upstream, Ready)
+        or state.is_over
+        or state.farewell is not None
+        or event.response_id in state.dead_responses
+        or (state.turn is not None and state.turn.first_audio_ms is None)
+    ):
+        return None
+    samples = len(event.pcm) // BYTES_PER_SAMPLE
+    if not samples:
+        return None
+    sounding = replace(entry, sent=entry.sent + samples)
+    until_ms = max(now_ms, held.playing_until_ms) + samples // SAMPLES_PER_MS
+    held = replace(held, ledger=(*held.ledger[:-1], sounding), playing_until_ms=until_ms)
+    return (
+        replace(state, playout=held, upstream_heard_ms=now_ms),
+        PlayAudio(entry.epoch, entry.number, entry.sent, event.pcm),
+    )
 
 
 def next_deadline_ms(state: SessionState) -> int | None:

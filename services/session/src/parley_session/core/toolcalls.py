@@ -8,11 +8,11 @@ Law: arguments of an incomplete item are never executed; every function_call get
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from parley_session.core import history, playout, responses
 from parley_session.core.config import ToolTarget
+from parley_session.core.copying import replace
 from parley_session.core.effects import AddToolOutput, Effect, Ignored, RecordToolUse, RequestTool, ShowTool
 from parley_session.core.events import OutputItemDone, ToolAnswered, ToolsSwitched, UpstreamItem
 from parley_session.core.state import HistoryItem, Idle, PendingCall, SessionState, Silent, local_audio

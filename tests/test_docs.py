@@ -53,7 +53,6 @@ NEVER_TOLD = {
     "attach_timed_out": "the gateway tries another replica",
     "link_lost": "becomes session_lost, or another replica is tried",
     "link_refused": "the gateway tries another replica",
-    "client_gone": "there is nobody left to tell",
     "config_invalid": "ends a process at its start",
     "dependency_unavailable": "always raised with a code of its own where a client is told",
     "invalid_record": "is about Kafka",

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+
+from websockets.exceptions import ConnectionClosed
 
 from fakes.brain import decide
 from parley_common.audio import ms_to_bytes
@@ -31,7 +34,7 @@ from parley_session.realtime_codec import UpstreamProfile
 from parley_session.realtime_link import Endpoint, UpstreamSocket
 from parley_session.tool_bridge import Requester
 from parley_understudy.fault_plan import plan_of
-from parley_understudy.in_process import Latency, Stand, Troupe
+from parley_understudy.in_process import Latency, Stand, StandSocket, Troupe
 from parley_understudy.light_voice import speech_like
 from parley_understudy.settings import Settings
 
@@ -103,47 +106,30 @@ class Client:
         self.playout: PlayoutBuffer | None = None
         self.flushed: list[tuple[int, int, int]] = []
         """Epoch, item and samples of each answered flush."""
-        self.close_code = 1000
+        self.link = GatewayLink(self)
+        """The gateway at which it is now."""
         self.resumed_at: wire.Ready | None = None
         """How another gateway welcomed it."""
         self.quiet_since_ms = 0
         self._network_ms = network_ms
         self._arrives_ms = {"up": 0, "down": 0}
-        self._up: asyncio.Queue[bytes | str | None] = asyncio.Queue()
-        self._first_up = self._up
-        self.is_cut_off = False
-        """Its first gateway is gone."""
         self._mic = bytearray()
         self._sample = 0
         self._heard_before = 0
         self._awaits_after: int | None = None
         """The newest item when the caller last said something; null once an answer to it has begun."""
 
-    # -- the link's socket, as the session service holds it ----------------------------------------
-
-    async def receive(self) -> bytes | str | None:
-        return await self._first_up.get()
-
-    async def send_bytes(self, frame: bytes) -> None:
-        if not self.is_cut_off:
-            self._later("down", lambda: self._frame(frame))
-
-    async def send_text(self, text: str) -> None:
-        if not self.is_cut_off:
-            self._later("down", lambda: self._text(text))
-
-    async def close(self, code: int, reason: str) -> None:
-        self._first_up.put_nowait(None)
+    # -- its gateways --------------------------------------------------------------------------------
 
     def gateway_closes(self, code: int) -> None:
         """The gateway is gone, with this close code: what is sent to the client is lost, it plays on what it has."""
-        self.is_cut_off, self.close_code = True, code
-        self._first_up.put_nowait(None)
+        self.link.is_cut_off = True
+        self.link.is_closed_with(code)
 
-    def dial_again(self) -> NextGateway:
+    def dial_again(self) -> GatewayLink:
         """Return the link of another gateway to this client; its first frame must be the session's ``ready``."""
-        self.is_cut_off, self._up = True, asyncio.Queue()
-        return NextGateway(self, self._up)
+        self.link.is_cut_off, self.link = True, GatewayLink(self)
+        return self.link
 
     def _later(self, way: str, do: Callable[[], None]) -> None:
         """Let something arrive after the network's delay, never before what was sent earlier."""
@@ -156,7 +142,7 @@ class Client:
 
     def send(self, message: Any) -> None:
         text = wire.encode(message)
-        self._later("up", lambda: self._up.put_nowait(text))
+        self._later("up", lambda: self.link.arrive(text))
 
     def hang_up(self) -> None:
         self.send(wire.Hangup())
@@ -254,7 +240,7 @@ class Client:
         del self._mic[:size_bytes]
         frame = wire.pack_uplink(self._sample, pcm)
         self._sample += size_bytes // 2
-        self._later("up", lambda: self._up.put_nowait(frame))
+        self._later("up", lambda: self.link.arrive(frame))
 
     @property
     def is_done(self) -> bool:
@@ -266,27 +252,98 @@ class Client:
         return said_all and quiet and self._is_answered(self.clock.now_ms())
 
 
-class NextGateway:
-    """The link of a gateway at which a client resumes."""
+class GatewayLink:
+    """The link of one gateway to a client, as the session service holds it."""
 
-    close_code = 1000
+    is_choked = False
 
-    def __init__(self, client: Client, up: asyncio.Queue[bytes | str | None]) -> None:
+    def __init__(self, client: Client) -> None:
+        self.on_writable: Callable[[], None] | None = None
+        self.close_code = 1000
+        self.is_cut_off = False
+        """What is sent here is lost."""
         self._client = client
-        self._up = up
+        self._waiting: deque[bytes | str] = deque()
+        self._on_message: Callable[[bytes | str], None] = self._waiting.append
+        self._on_closed: Callable[[], None] = lambda: None
 
-    async def receive(self) -> bytes | str | None:
-        return await self._up.get()
+    def arrive(self, data: bytes | str) -> None:
+        self._on_message(data)
 
-    async def send_bytes(self, frame: bytes) -> None:
-        self._client._frame(frame)
-
-    async def send_text(self, text: str) -> None:
-        self._client._text(text)
-
-    async def close(self, code: int, reason: str) -> None:
+    def is_closed_with(self, code: int) -> None:
         self.close_code = code
-        self._up.put_nowait(None)
+        asyncio.get_running_loop().call_soon(self._tell_closed)
+
+    def _tell_closed(self) -> None:
+        self._on_closed()
+
+    async def receive(self) -> bytes | str:
+        raise AssertionError("the attach is not played here")
+
+    def listen(self, on_message: Callable[[bytes | str], None], on_closed: Callable[[], None]) -> None:
+        self._on_message, self._on_closed = on_message, on_closed
+        while self._waiting:
+            on_message(self._waiting.popleft())
+
+    def ignore(self) -> None:
+        self.listen(lambda _: None, lambda: None)
+
+    def send(self, data: bytes | str) -> bool:
+        if not self.is_cut_off:
+            take = self._client._text if isinstance(data, str) else self._client._frame
+            self._client._later("down", lambda: take(data))  # type: ignore[arg-type]
+        return True
+
+    def close(self, code: int, reason: str) -> None:
+        self.is_closed_with(code)
+
+
+class DialledStand:
+    """A connection to the stand, shaped like a WebSocket of ours."""
+
+    is_choked = False
+    is_clean = True
+
+    def __init__(self, socket: StandSocket) -> None:
+        self.on_writable: Callable[[], None] | None = None
+        self.close_code, self.close_reason = 1006, ""
+        self._socket = socket
+        self._sends: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def listen(self, on_message: Callable[[bytes | str], None], on_closed: Callable[[], None]) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = [asyncio.create_task(self._read(on_message, on_closed))]
+        self._tasks.append(asyncio.create_task(self._write()))
+
+    def ping(self, on_pong: Callable[[], None]) -> None:
+        raise AssertionError("nothing beats here")
+
+    def abort(self) -> None:
+        self.close(1006, "")
+
+    def send_as_text(self, data: bytes) -> bool:
+        self._sends.put_nowait(data)
+        return True
+
+    def close(self, code: int, reason: str) -> None:
+        self._sends.put_nowait(None)
+
+    async def _read(self, on_message: Callable[[bytes | str], None], on_closed: Callable[[], None]) -> None:
+        try:
+            while True:
+                on_message(await self._socket.recv(decode=False))
+        except ConnectionClosed as closed:
+            if closed.rcvd is not None:
+                self.close_code, self.close_reason = closed.rcvd.code, closed.rcvd.reason
+            on_closed()
+
+    async def _write(self) -> None:
+        with suppress(ConnectionClosed):
+            while (data := await self._sends.get()) is not None:
+                await self._socket.send(data, text=True)
+            await self._socket.close()
 
 
 class Facts:
@@ -398,14 +455,14 @@ def conversation(
     requester = Requester(session_id, "cap", "1", 1, CallerContext())
     dials: list[str] = []
 
-    async def dial(address: str, **options: Any) -> UpstreamSocket:
+    async def dial(address: str, headers: Mapping[str, str]) -> UpstreamSocket:
         dials.append(address)
-        return await stand.connect(address, **options)
+        return DialledStand(await stand.connect(address, additional_headers=headers))
 
     parts = Parts(
         config,
         profile,
-        CallerLink(client),
+        CallerLink(client.link),
         tools,  # type: ignore[arg-type]
         requester,
         FactWriter(subject, facts, clock),  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ async def test_a_silent_gateway_is_given_up_like_one_that_is_gone() -> None:
     talk = conversation([STORY])
     living = Living(talk)
     await living.until(has_begun_to_hear(talk))
-    talk.client.is_cut_off = True
+    talk.client.link.is_cut_off = True
     talk.conductor.check_link(talk.clock.now_ms() + 2_000, GRACE_MS)
     link = await living.resume()
     assert (await living.hang_up()).reason == "caller"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from parley_gateway.client_socket import ClientSocket
+from parley_common.websocket import WebSocket
 from parley_gateway.clients.relay import Relay, Surroundings
 from parley_gateway.session_link import SessionLink
 from parley_gateway.settings import Timing
@@ -78,8 +78,8 @@ async def test_a_little_lateness_does_not_suspend_the_judgement(late_ms: int) ->
     assert (await reason_after(late_ms, late_ms, late_ms))[0] == "session_lost"
 
 
-def _no_socket() -> ClientSocket:
-    return None  # type: ignore[return-value]
+def _no_socket() -> WebSocket:
+    return WebSocket(message_max_bytes=1)
 
 
 def _as_link(link: SilentLink) -> SessionLink:

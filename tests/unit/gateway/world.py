@@ -28,7 +28,7 @@ from parley_common.contracts.audio_link import (
 )
 from parley_common.service import Readiness, serve_http
 from parley_gateway.admission import Admission, AdmissionLimits
-from parley_gateway.client_socket import server_options
+from parley_gateway.door import server_options
 from parley_gateway.facts_stream import FactsWatch
 from parley_gateway.gateway import Gateway
 from parley_gateway.http_api import build_app
@@ -205,7 +205,7 @@ async def running_gateway(
             rules = access or TokenAccess(allowed_origins)
             app = build_app(gateway, readiness, public_url, access=rules, facts=facts)
             watching = group.create_task(replicas.watch(gateway.clock))
-            serving = group.create_task(serve_http(app, "127.0.0.1", port, stop, **server_options()))
+            serving = group.create_task(serve_http(app, "127.0.0.1", port, stop, **server_options(gateway)))
             try:
                 await until(lambda: replicas.ready_count >= len(services), why="the replicas to be probed")
                 await until(lambda: _is_listening(port), why="the gateway to listen")

@@ -104,7 +104,7 @@ def test_ports_follow_each_services_own_variable() -> None:
     assert plan.services[0].env["GATEWAY_SESSION_SERVICES"] == "ws://127.0.0.1:9081"
     assert plan.understudy is not None
     assert plan.understudy.env["UNDERSTUDY_PORT"] == "9090"
-    assert plan.understudy.ready_url == "http://127.0.0.1:9090/readyz"
+    assert plan.understudy.ready_urls == ("http://127.0.0.1:9090/readyz",)
 
 
 def test_light_is_for_the_understudy_alone() -> None:

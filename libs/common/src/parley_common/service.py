@@ -11,7 +11,7 @@ import errno
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -102,9 +102,20 @@ class _Server(uvicorn.Server):
 
 
 async def serve_http(
-    app: Any, host: str, port: int, stop: asyncio.Event, *, setting: str = "PORT", **options: Any
+    app: Any,
+    host: str,
+    port: int,
+    stop: asyncio.Event,
+    *,
+    setting: str = "PORT",
+    shared: bool = False,
+    **options: Any,
 ) -> None:
-    """Serve ``app`` until ``stop``. Raises ConfigInvalid naming ``setting`` when the port is taken."""
+    """Serve ``app`` until ``stop``. Raises ConfigInvalid naming ``setting`` when the port is taken.
+
+    Args:
+        shared: other processes of ours listen there too, and the kernel deals connections out among all.
+    """
     config = uvicorn.Config(
         app,
         host=host,
@@ -118,17 +129,25 @@ async def serve_http(
         **options,
     )
     server = _Server(config)
-    sock = _bind(host, port, setting)
+    sock = _bind(host, port, setting, shared=shared)
     async with asyncio.TaskGroup() as group:
         group.create_task(_stop_server(server, stop))
         await server.serve(sockets=[sock])
         stop.set()
 
 
-def _bind(host: str, port: int, setting: str) -> socket.socket:
+def check_free(host: str, ports: Iterable[int], setting: str) -> None:
+    """Raise ConfigInvalid naming ``setting`` when a port is taken, also by one who would share it."""
+    for port in ports:
+        _bind(host, port, setting).close()
+
+
+def _bind(host: str, port: int, setting: str, *, shared: bool = False) -> socket.socket:
     """Bind here rather than in uvicorn, which would log the cause, leak the socket and exit."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         sock.bind((host, port))
     except OSError as wrong:

@@ -19,6 +19,9 @@ from parley_common.settings import (
     load_settings,
     variables,
 )
+from parley_common.workers import WORKERS_MAX, worker_ports
+
+SEVERAL_SESSIONS_FROM = 8110
 
 
 class ServicePorts(Settings):
@@ -27,10 +30,30 @@ class ServicePorts(Settings):
     model_config = SettingsConfigDict(env_prefix="")
 
     gateway_port: int = Field(default=8080, ge=1, le=65_535)
+    gateway_workers: int = Field(default=1, ge=1, le=WORKERS_MAX)
+    gateway_worker_port: int = Field(default=8100, ge=1, le=65_535)
     session_port: int = Field(default=8081, ge=1, le=65_535)
+    session_workers: int = Field(default=1, ge=1, le=WORKERS_MAX)
     tools_port: int = Field(default=8082, ge=1, le=65_535)
     notify_port: int = Field(default=8083, ge=1, le=65_535)
     understudy_port: int = Field(default=8090, ge=1, le=65_535)
+
+    @property
+    def gateway_workers_at(self) -> tuple[int, ...]:
+        """Return where the workers of the gateway show themselves; none where it is one process. Raises ConfigInvalid."""
+        if self.gateway_workers == 1:
+            return ()
+        return worker_ports(self.gateway_worker_port, self.gateway_workers, "GATEWAY_WORKER_PORT")
+
+    @property
+    def sessions_at(self) -> tuple[int, ...]:
+        """Return where the session replicas listen. Raises ConfigInvalid.
+
+        Several begin at 8110 where no port is set: behind 8081 are other services of this machine.
+        """
+        is_free_to_choose = self.session_workers > 1 and "session_port" not in self.model_fields_set
+        first = SEVERAL_SESSIONS_FROM if is_free_to_choose else self.session_port
+        return worker_ports(first, self.session_workers, "SESSION_PORT")
 
 
 class UpSettings(Settings):

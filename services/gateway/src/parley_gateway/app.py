@@ -8,18 +8,29 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 
 from parley_common.business import Business, load_all
 from parley_common.clock import SystemClock
 from parley_common.compacted import follow_compacted
 from parley_common.contracts.topics import USAGE
+from parley_common.errors import ConfigInvalid
 from parley_common.reloading import keep_reloaded
-from parley_common.service import Readiness, exit_on_config, run_service, serve_http
+from parley_common.service import (
+    STOP_GRACE_S,
+    Readiness,
+    check_free,
+    exit_on_config,
+    http_app,
+    run_service,
+    serve_http,
+)
 from parley_common.settings import load_settings
+from parley_common.workers import Workers, begin_worker, run_workers, worker_index, worker_ports
 from parley_gateway.admission import Admission, AdmissionLimits
-from parley_gateway.client_socket import server_options
 from parley_gateway.clients.flow import FlowLimits
+from parley_gateway.door import server_options
 from parley_gateway.facts_stream import FactsWatch
 from parley_gateway.gateway import Gateway
 from parley_gateway.http_api import build_app
@@ -115,8 +126,9 @@ async def serve(
                 settings.port,
                 closed,
                 setting="GATEWAY_PORT",
+                shared=settings.workers > 1,
                 forwarded_allow_ips=settings.trusted_proxies,
-                **server_options(),
+                **server_options(gateway),
             )
         finally:
             for task in background:
@@ -175,13 +187,60 @@ def main(argv: Sequence[str] | None = None) -> None:
     def reload(until: asyncio.Event) -> Coroutine[None, None, None]:
         return keep_reloaded(root, businesses, until, on_change=lambda: listing.fill(businesses))
 
+    async def run(stop: asyncio.Event) -> None:
+        await serve(settings, gateway, access, everywhere, readiness, stop, reload)
+
     instance = f"gateway-{socket.gethostname()}-{settings.port}"
+    if settings.workers == 1:
+        run_service("gateway", settings, instance, run)
+        return
+    index = _worker(settings, worker_index(arguments))
+    port = settings.worker_port + index
     run_service(
-        "gateway",
-        settings,
-        instance,
-        lambda stop: serve(settings, gateway, access, everywhere, readiness, stop, reload),
+        "gateway", settings, f"{instance}-{index}", partial(_run_worker, settings, port, readiness, run)
     )
+
+
+def _worker(settings: GatewaySettings, index: int | None) -> int:
+    """Return which worker this is; the process that has no index starts them all, and ends here."""
+    grace_s = settings.drain_grace_s + STOP_GRACE_S + 5
+    if index is None:
+        exit_on_config("gateway", lambda: _check_ports(settings))
+        argv = (sys.executable, "-m", "parley_gateway.app")
+        run_workers(Workers("gateway", settings.workers, argv, grace_s), settings.parley)
+    begin_worker(index, grace_s)
+    return index
+
+
+def _check_ports(settings: GatewaySettings) -> None:
+    """Raise ConfigInvalid once, rather than each worker in its turn. A shared port would not tell that another has it."""
+    if not settings.port:
+        raise ConfigInvalid(
+            "GATEWAY_PORT: 0 is no port to share", remedy="name one, or set GATEWAY_WORKERS to 1"
+        )
+    ports = worker_ports(settings.worker_port, settings.workers, "GATEWAY_WORKER_PORT")
+    if settings.port in ports:
+        raise ConfigInvalid(
+            f"GATEWAY_WORKER_PORT: port {settings.port} is GATEWAY_PORT", remedy="set it to a port of its own"
+        )
+    check_free(settings.host, [settings.port], "GATEWAY_PORT")
+    check_free(settings.host, ports, "GATEWAY_WORKER_PORT")
+
+
+async def _run_worker(
+    settings: GatewaySettings,
+    port: int,
+    readiness: Readiness,
+    run: Callable[[asyncio.Event], Awaitable[None]],
+    stop: asyncio.Event,
+) -> None:
+    """Run a gateway that shares its port, and beside it what must not be a stranger's worker's: health and metrics."""
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        app = http_app("gateway", readiness)
+        group.create_task(serve_http(app, settings.host, port, over, setting="GATEWAY_WORKER_PORT"))
+        await run(stop)
+        over.set()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The gateway's HTTP: tokens, businesses, the page at /, and the route of the audio socket.
+"""The gateway's HTTP: tokens, businesses, call-backs, and the page at /.
 
 It decides nothing: admission, tokens and sessions are elsewhere. Law: every error has the one body shape,
 whoever raises it, and no answer repeats what a client sent beyond a short name.
@@ -13,16 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley_common.contracts.audio_link import Mode
 from parley_common.errors import DependencyUnavailable, ParleyError, PeerViolation
 from parley_common.service import Readiness, http_app
 from parley_gateway.callbacks import check_callback, request_callback
-from parley_gateway.client_socket import AsgiClientSocket
-from parley_gateway.clients.native import serve_client
 from parley_gateway.cross_origin import ReadableTokens
+from parley_gateway.door import AUDIO_PATH
 from parley_gateway.facts_stream import FactsWatch, stream_events
 from parley_gateway.gateway import Gateway
 from parley_gateway.metrics import REFUSED
@@ -31,7 +30,6 @@ from parley_gateway.token_access import TokenAccess
 from parley_gateway.tokens import Channel
 from parley_gateway.web_files import add_web_files
 
-AUDIO_PATH = "/v1/audio"
 FACTS_PATH = "/v1/sessions/{session_id}/facts"
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -148,22 +146,11 @@ def build_app(
         check_callback(gateway, _address(request), wanted.business)
         return CallbackAnswer(**await request_callback(gateway, wanted.model_dump(exclude_none=True)))
 
-    app.router.routes.append(WebSocketRoute(AUDIO_PATH, AudioEndpoint(gateway)))
     if facts is not None:
         app.router.routes.append(Route(FACTS_PATH, FactsEndpoint(gateway, facts), methods=["GET"]))
     app.add_middleware(BodyLimit)
     app.add_middleware(ReadableTokens)
     return app
-
-
-class AudioEndpoint:
-    """WS /v1/audio: hands each socket to its client handler, bare of any framework."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await serve_client(self._gateway, AsgiClientSocket(scope, receive, send))
 
 
 class FactsEndpoint:

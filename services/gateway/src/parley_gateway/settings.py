@@ -21,6 +21,7 @@ from parley_common.contracts.audio_link import (
 )
 from parley_common.errors import ConfigInvalid
 from parley_common.settings import ServiceSettings
+from parley_common.workers import WORKERS_MAX
 from parley_gateway.replicas import BY_NAME
 from parley_gateway.token_access import ApiKey
 from parley_gateway.tokens import TokenKey
@@ -38,6 +39,10 @@ class GatewaySettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
     port: int = Field(default=8080, ge=0, le=65_535)
+    workers: int = Field(default=1, ge=1, le=WORKERS_MAX)
+    """Processes, one per core, that share ``port``: each is a gateway of its own, with limits of its own."""
+    worker_port: int = Field(default=8100, ge=1, le=65_535)
+    """Where the first of several workers shows its own health, readiness and metrics; the others at the ports after it."""
     public_url: str | None = None
     """What clients dial, such as wss://voice.example.com; null: as the request for the token was made."""
     trusted_proxies: str = "127.0.0.1"

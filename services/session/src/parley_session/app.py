@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI
 
+from parley_common.audio_door import Accepted, Refusal, audio_door
 from parley_common.business import Business, load_all
 from parley_common.clock import SystemClock
 from parley_common.compacted import follow_compacted
@@ -18,8 +20,18 @@ from parley_common.contracts.topics import SWITCHES, TOOL_CATALOG, USAGE
 from parley_common.errors import ParleyError
 from parley_common.kafka import Publisher, connect
 from parley_common.reloading import keep_reloaded
-from parley_common.service import Readiness, exit_on_config, http_app, run_service, serve_http
+from parley_common.service import (
+    STOP_GRACE_S,
+    Readiness,
+    check_free,
+    exit_on_config,
+    http_app,
+    run_service,
+    serve_http,
+)
 from parley_common.settings import load_settings
+from parley_common.websocket import WebSocket
+from parley_common.workers import Workers, begin_worker, run_workers, worker_index, worker_ports
 from parley_session import catalog as tool_catalog
 from parley_session.callbacks import Callbacks, add_callbacks
 from parley_session.catalog import Catalog
@@ -34,45 +46,9 @@ from parley_session.tool_bridge import ToolBridge
 from parley_session.usage import UsageBook, publish_usage
 
 DRAIN_S = 5
-CLOSE_UNAUTHORISED = 1008
-
-
-class _StarletteSocket:
-    """The link's socket under uvicorn."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
-        self._close_code = 1006
-
-    async def receive(self) -> bytes | str | None:
-        message = await self._socket.receive()
-        if message["type"] == "websocket.disconnect":
-            self._close_code = message.get("code") or 1006
-            return None
-        frame: bytes | None = message.get("bytes")
-        return frame if frame is not None else str(message["text"])
-
-    async def send_bytes(self, frame: bytes) -> None:
-        try:
-            await self._socket.send_bytes(frame)
-        except (WebSocketDisconnect, RuntimeError):
-            return  # the reader tells
-
-    async def send_text(self, text: str) -> None:
-        try:
-            await self._socket.send_text(text)
-        except (WebSocketDisconnect, RuntimeError):
-            return
-
-    async def close(self, code: int, reason: str) -> None:
-        try:
-            await self._socket.close(code, reason)
-        except (WebSocketDisconnect, RuntimeError):
-            return
-
-    @property
-    def close_code(self) -> int:
-        return self._close_code
+WORKER_GRACE_S = 2 * DRAIN_S + STOP_GRACE_S + 5
+"""What a worker may take to end: its sessions, its spool, its sockets, and a moment."""
+LINK_FRAME_MAX_BYTES = 1024 * 1024
 
 
 def build_app(settings: SessionSettings, host: Host, callbacks: Callbacks, readiness: Readiness) -> FastAPI:
@@ -82,16 +58,21 @@ def build_app(settings: SessionSettings, host: Host, callbacks: Callbacks, readi
     add_operators(app, host, token)
     add_callbacks(app, callbacks, token)
 
-    @app.websocket("/v1/link")
-    async def link(socket: WebSocket) -> None:
-        shown = socket.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(shown.encode(), token.encode()):
-            await socket.close(CLOSE_UNAUTHORISED, "unauthorised")
-            return
-        await socket.accept(subprotocol=LINK_SUBPROTOCOL)
-        await host.serve(_StarletteSocket(socket))
-
     return app
+
+
+def server_options(host: Host, token: str) -> dict[str, Any]:
+    """Return what makes links come in at the port of the HTTP app, from gateways that show the internal token."""
+
+    def accept(path: str, headers: Mapping[str, str]) -> Accepted:
+        shown = headers.get("authorization", "").removeprefix("Bearer ")
+        if path != "/v1/link":
+            raise Refusal(404)
+        if not hmac.compare_digest(shown.encode(), token.encode()):
+            raise Refusal(403)
+        return WebSocket(message_max_bytes=LINK_FRAME_MAX_BYTES), LINK_SUBPROTOCOL, host.serve
+
+    return {"http": audio_door(accept, message_max_bytes=LINK_FRAME_MAX_BYTES)}
 
 
 def _says(readiness: Readiness, name: str) -> Callable[[bool, str], None]:
@@ -114,7 +95,14 @@ async def serve(settings: SessionSettings, stop: asyncio.Event) -> None:
     late_stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         http = group.create_task(
-            serve_http(app, settings.host, settings.port, late_stop, setting="SESSION_PORT")
+            serve_http(
+                app,
+                settings.host,
+                settings.port,
+                late_stop,
+                setting="SESSION_PORT",
+                **server_options(host, settings.parley.internal_token.get_secret_value()),
+            )
         )
         spooling = group.create_task(spool.run(late_stop))
         running = [
@@ -174,7 +162,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments[:1] == ["render"]:
         _render(settings, arguments[1:])
         return
+    if settings.workers > 1:
+        settings = _worker(settings, worker_index(arguments))
     run_service("session", settings, settings.replica, lambda stop: serve(settings, stop))
+
+
+def _worker(settings: SessionSettings, index: int | None) -> SessionSettings:
+    """Return the settings of this worker; the process that has no index starts them all, and ends here."""
+    if index is None:
+        exit_on_config("session", lambda: _check_start(settings))
+        argv = (sys.executable, "-m", "parley_session.app")
+        run_workers(Workers("session", settings.workers, argv, WORKER_GRACE_S), settings.parley)
+    begin_worker(index, WORKER_GRACE_S)
+    return settings.of_worker(index)
+
+
+def _check_start(settings: SessionSettings) -> None:
+    """Raise ConfigInvalid once, rather than each worker in its turn."""
+    load_all(settings.parley.businesses_dir)
+    check_free(settings.host, worker_ports(settings.port, settings.workers, "SESSION_PORT"), "SESSION_PORT")
 
 
 def _render(settings: SessionSettings, arguments: Sequence[str]) -> None:

@@ -74,6 +74,22 @@ class CallerAudio:
         """Upstream said something, so what it was sent until now has reached it."""
         self._heard_samples = self._sent.end
 
+    @property
+    def sent_samples(self) -> int:
+        """How much this connection was sent."""
+        return self._sent.end
+
+    def upstream_heard(self, samples: int) -> None:
+        """Upstream has answered a ping, so what it was sent before that has reached it."""
+        self._heard_samples = max(self._heard_samples, min(samples, self._sent.end))
+
+    def forget(self, needed_from_ms: int | None) -> None:
+        """Let go what could not be asked for again: all before ``needed_from_ms``, and before what has reached upstream."""
+        first = self._heard_samples - ONSET_SAMPLES
+        if needed_from_ms is not None:
+            first = min(first, needed_from_ms * SAMPLES_PER_MS)
+        self._sent.forget_before(first)
+
     def begin_connection(self) -> None:
         """A new connection counts from zero; what the last one was sent can be appended again."""
         if self._sent.end:
@@ -125,6 +141,11 @@ class _Ring:
         while self.end - self._begin > self._max_samples:
             self._begin += len(self._frames.popleft()) // BYTES_PER_SAMPLE
         return is_full
+
+    def forget_before(self, first: int) -> None:
+        """Let whole frames before ``first`` go."""
+        while self._frames and self._begin + len(self._frames[0]) // BYTES_PER_SAMPLE <= first:
+            self._begin += len(self._frames.popleft()) // BYTES_PER_SAMPLE
 
     def since(self, first: int) -> list[bytes]:
         """Return what is there from ``first`` on, in frames."""

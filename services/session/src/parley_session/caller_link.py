@@ -1,17 +1,17 @@
 """The link to the gateway, as the session service holds it: audio and control towards the client.
 
-Writing only enqueues. A flush goes ahead of all queued audio of older epochs, which is dropped here. What the client may
-not have received outlives the link: another gateway that takes the session over is sent it again. Reading is the
-conductor's.
+What is sent leaves at once, as long as the gateway reads; else it waits here, and a flush goes ahead of all waiting audio
+of older epochs, which is dropped. What the client may not have received outlives the link: another gateway that takes
+the session over is sent it again. Reading is the conductor's.
 
-Law: one send per frame; nothing is awaited by the caller of ``send``.
+Law: one send per frame; nothing is awaited.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 import msgspec
@@ -35,21 +35,28 @@ STALE_DROPPED = Counter(
 
 
 class Socket(Protocol):
-    """What a link needs of a WebSocket, so that the library under it can change."""
+    """What a link needs of a WebSocket: ``parley_common.websocket.WebSocket`` has it."""
 
-    async def receive(self) -> bytes | str | None:
-        """Return the next frame; null once the socket is closed."""
+    is_choked: bool
+    on_writable: Callable[[], None] | None
+
+    async def receive(self) -> bytes | str:
+        """Return the next message. Raises Closed."""
         ...
 
-    async def send_bytes(self, frame: bytes) -> None: ...
+    def listen(self, on_message: Callable[[bytes | str], None], on_closed: Callable[[], None]) -> None:
+        """Hand over every message from now on, and at last that the socket is closed."""
+        ...
 
-    async def send_text(self, text: str) -> None: ...
+    def ignore(self) -> None: ...
 
-    async def close(self, code: int, reason: str) -> None: ...
+    def send(self, data: bytes | str) -> bool: ...
+
+    def close(self, code: int, reason: str) -> None: ...
 
     @property
     def close_code(self) -> int:
-        """The peer's close code, once ``receive`` returned null."""
+        """The peer's close code, once it is closed."""
         ...
 
 
@@ -65,8 +72,9 @@ class CallerLink:
         self.lost_as: LostAs = "lost"
         self._out: deque[bytes | str] = deque()
         self._queued_bytes = 0
-        self._wake = asyncio.Event()
-        self._closing: tuple[int, str] | None = None
+        self._emptied: asyncio.Future[None] | None = None
+        """Done once nothing waits; null while more may be sent."""
+        socket.on_writable = self._send_waiting
 
     def send(self, message: audio_link.DownLink) -> bool:
         """Queue a control message; False when the gateway does not take what it is sent."""
@@ -101,55 +109,58 @@ class CallerLink:
 
     def lose(self, lost_as: LostAs, now_ms: int) -> None:
         """The gateway is gone: nothing is queued until another takes over."""
-        self.socket, self.lost_as, self.lost_ms = None, lost_as, now_ms
-        self._restart(())
+        left, self.socket = self.socket, None
+        self.lost_as, self.lost_ms = lost_as, now_ms
+        self._queue(())
+        _leave(left, CLOSE_SILENT, "silent")
 
     def take_over(self, socket: Socket, ready: audio_link.Ready, have: Iterable[audio_link.Have]) -> None:
         """Go on at another gateway's socket, which is sent ``ready`` and all that the client may have missed."""
         ready = msgspec.structs.replace(ready, epoch=self.unreceived.epoch)
-        self.socket = socket
-        self._restart([audio_link.encode(ready), *self.unreceived.missed(have)])
+        left, self.socket = self.socket, socket
+        _leave(left, audio_link.LINK_REPLACED, "replaced")
+        socket.on_writable = self._send_waiting
+        self._queue([audio_link.encode(ready), *self.unreceived.missed(have)])
+        self._send_waiting()
 
-    def _restart(self, entries: Iterable[bytes | str]) -> None:
+    def _queue(self, entries: Iterable[bytes | str]) -> None:
         self._out = deque(entries)
         self._queued_bytes = sum(map(len, self._out))
-        self._wake.set()
 
     def _put(self, frame: bytes | str) -> bool:
-        if self.socket is None:
+        socket = self.socket
+        if socket is None:
             return True
-        if self._queued_bytes + len(frame) > QUEUE_MAX_BYTES or self._closing:
+        if self._emptied is not None:
+            return False
+        if not self._out and not socket.is_choked:
+            socket.send(frame)
+            return True
+        if self._queued_bytes + len(frame) > QUEUE_MAX_BYTES:
             return False
         self._out.append(frame)
         self._queued_bytes += len(frame)
-        self._wake.set()
         return True
 
-    async def write(self) -> None:
-        """Write what is queued to the present socket until ``close``, or until that socket is given up.
-
-        Ends quietly when the socket is gone, as the reader tells.
-        """
+    def _send_waiting(self) -> None:
         socket = self.socket
-        if socket is None:
-            return
-        while self.socket is socket:
-            while self._out and self.socket is socket:
-                frame = self._out.popleft()
-                self._queued_bytes -= len(frame)
-                await (socket.send_text(frame) if isinstance(frame, str) else socket.send_bytes(frame))
-            if self._closing:
-                await socket.close(*self._closing)
-                return
-            if self.socket is socket:
-                self._wake.clear()
-                await self._wake.wait()
-        if self.socket is None:
-            await socket.close(CLOSE_SILENT, "silent")
-        else:
-            await socket.close(audio_link.LINK_REPLACED, "replaced")
+        while socket is not None and self._out and not socket.is_choked:
+            frame = self._out.popleft()
+            self._queued_bytes -= len(frame)
+            socket.send(frame)
+        if self._emptied is not None and not self._out and not self._emptied.done():
+            self._emptied.set_result(None)
 
-    def close(self, code: int, reason: str) -> None:
-        """Close once everything queued is written."""
-        self._closing = self._closing or (code, reason)
-        self._wake.set()
+    async def close(self, code: int, reason: str, within_s: float) -> None:
+        """Close once everything queued is sent, or ``within_s`` is over."""
+        self._emptied = asyncio.get_running_loop().create_future()
+        self._send_waiting()
+        if self.socket is not None:
+            await asyncio.wait({self._emptied}, timeout=within_s)
+        _leave(self.socket, code, reason)
+
+
+def _leave(socket: Socket | None, code: int, reason: str) -> None:
+    if socket is not None:
+        socket.on_writable = None
+        socket.close(code, reason)

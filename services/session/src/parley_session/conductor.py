@@ -1,14 +1,16 @@
-"""One session: readers put events into one mailbox, one loop steps the core and performs its effects.
+"""One session: every event steps the core in the turn of the loop in which it came, and its effects are performed.
 
-Performing only enqueues and never awaits I/O. Caller audio bypasses the mailbox: the last MicPolicy of the
-core is applied to it here. Decides nothing about the conversation.
+Performing never awaits I/O. What is told meanwhile comes next, in order. Caller audio bypasses the core: its last
+MicPolicy is applied to it here. Decides nothing about the conversation.
 
-Law: a full mailbox fails the session as Overloaded; control events are never dropped silently.
+Law: one event at a time; whoever does not take what it is sent fails the session as Overloaded, and control events
+are never dropped silently.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -27,6 +29,7 @@ from parley_session.caller_link import CallerLink, LostAs, Socket
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
 from parley_session.core.config import SessionConfig
+from parley_session.core.continuity import caller_audio_needed_from_ms
 from parley_session.core.state import SessionState, initial
 from parley_session.core.step import more_audio, next_deadline_ms, step
 from parley_session.facts import FactWriter
@@ -37,8 +40,8 @@ from parley_session.realtime_link import Dial, Endpoint, RealtimeLink, dial_webs
 from parley_session.session_trace import SessionTrace, Traced
 from parley_session.tool_bridge import Requester, ToolBridge
 
-MAILBOX_MAX = 4_096
 LINK_CLOSE_NORMAL = 1000
+CLOSE_S = 2
 
 log = structlog.get_logger("session")
 IGNORED = Counter("parley_session_ignored", "Events the core did nothing about, by reason", ["reason"])
@@ -72,7 +75,9 @@ class Conductor:
         self._parts = parts
         self._clock = parts.clock
         self._state: SessionState = initial(parts.config, self._clock.now_ms())
-        self._mailbox: asyncio.Queue[tuple[ev.Event, int]] = asyncio.Queue(MAILBOX_MAX)
+        self._waiting: deque[ev.Event] = deque()
+        """What was told while the core was stepped, or before the session runs."""
+        self._is_stepping = False
         self._endpoint = endpoint
         self._upstream = self._new_link()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,7 +87,7 @@ class Conductor:
         self._caller = CallerAudio(self._append, self._level_reader(parts.config))
         self._timer: Timer | None = None
         self._timer_ms: int | None = None
-        self._overflowed = False
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._trace = SessionTrace(_traced(parts, endpoint), self._clock)
         self._barge_ins = BargeInMeter()
         self._end: ef.EndSession | None = None
@@ -102,19 +107,20 @@ class Conductor:
     # -- input ------------------------------------------------------------------------------------
 
     def tell(self, event: ev.Event) -> None:
-        """Put an event into the mailbox; never waits."""
-        try:
-            self._mailbox.put_nowait((event, self._clock.now_ms()))
-        except asyncio.QueueFull:
-            if not self._overflowed:
-                self._overflowed = True
-                log.error("session.overloaded", mailbox=MAILBOX_MAX)
+        """Step the core with an event; after what is under way, if something is. Never waits."""
+        if self._end is not None:
+            return
+        if self._is_stepping or self._group is None:
+            self._waiting.append(event)
+        else:
+            self._step_all(event)
 
     def _from_upstream(self, link: RealtimeLink, event: ev.Event) -> None:
         """Take what a connection says, unless it has been given up."""
         if link is self._upstream:
             self._caller.upstream_spoke()
-            self.tell(event)
+            if not isinstance(event, ev.AudioArrived) or not self._play_on(event):
+                self.tell(event)
 
     def _append(self, pcm: bytes | memoryview) -> None:
         self._upstream.append(pcm)
@@ -138,6 +144,17 @@ class Conductor:
         RESUMED.inc()
         await asyncio.wait({self._run_link(socket)})
 
+    def check_upstream(self, now_ms: int) -> None:
+        """Find out whether upstream still lives, and let caller audio go that has reached it."""
+        caller, sent_samples, link = self._caller, self._caller.sent_samples, self._upstream
+
+        def alive() -> None:
+            if link is self._upstream:
+                caller.upstream_heard(sent_samples)
+
+        link.keep_alive(now_ms, alive)
+        caller.forget(caller_audio_needed_from_ms(self._state))
+
     def check_link(self, now_ms: int, grace_ms: int) -> None:
         """Give up a gateway that is silent, and the session when none came back for it within the grace."""
         link = self._parts.link
@@ -153,26 +170,32 @@ class Conductor:
         self._parts.link.lose(lost_as, self._clock.now_ms())
         log.info("session.held", why=lost_as)
 
-    def _run_link(self, socket: Socket) -> asyncio.Task[None]:
+    def _run_link(self, socket: Socket) -> asyncio.Future[None]:
+        """Listen to a link; the future is done once it is closed."""
         self._heard_ms = self._clock.now_ms()
-        self._start(self._parts.link.write())
-        return self._start(self._read_link(socket))
+        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def _read_link(self, socket: Socket) -> None:
-        while (frame := await socket.receive()) is not None:
-            self._heard_ms = self._clock.now_ms()
-            try:
-                if isinstance(frame, bytes):
-                    first, pcm = audio_link.unpack_uplink(frame)
-                    self._uplink_sample = first + len(pcm) // audio_link.BYTES_PER_SAMPLE
-                    self._caller.hear(pcm)
-                else:
-                    await self._take(audio_link.decode_up_link(frame))
-            except PeerViolation as wrong:
-                # The gateway vets what clients send; what still gets here is a fault of its own.
-                VIOLATIONS.labels(wrong.stable_code).inc()
-        if self._parts.link.socket is socket and self._end is None:
-            self._link_closed(socket.close_code)
+        def gone() -> None:
+            if not closed.done():
+                closed.set_result(None)
+            if self._parts.link.socket is socket and self._end is None:
+                self._link_closed(socket.close_code)
+
+        socket.listen(self._hear_link, gone)
+        return closed
+
+    def _hear_link(self, frame: bytes | str) -> None:
+        self._heard_ms = self._clock.now_ms()
+        try:
+            if isinstance(frame, bytes):
+                first, pcm = audio_link.unpack_uplink(frame)
+                self._uplink_sample = first + len(pcm) // audio_link.BYTES_PER_SAMPLE
+                self._caller.hear(pcm)
+            else:
+                self._take(audio_link.decode_up_link(frame))
+        except PeerViolation as wrong:
+            # The gateway vets what clients send; what still gets here is a fault of its own.
+            VIOLATIONS.labels(wrong.stable_code).inc()
 
     def _link_closed(self, code: int) -> None:
         """Only a gateway that knows its client to be gone ends the session: without it the client finds another."""
@@ -182,11 +205,9 @@ class Conductor:
         else:
             self._lose_link("drained" if code == audio_link.LINK_GATEWAY_DRAINING else "lost")
 
-    async def _take(self, message: audio_link.UpLink) -> None:
+    def _take(self, message: audio_link.UpLink) -> None:
         if isinstance(message, audio_link.Talk):
             self.tell(ev.CallerTalked(message.phase, self._caller.position_ms))
-            # The audio that follows is said with the key down: it waits until the core knows of the key.
-            await self._mailbox.join()
             return
         if isinstance(message, audio_link.Stats):
             count_client_stats(message)
@@ -200,7 +221,7 @@ class Conductor:
         if event is not None:
             self.tell(event)
 
-    # -- the loop ---------------------------------------------------------------------------------
+    # -- stepping ---------------------------------------------------------------------------------
 
     async def run(self) -> ef.EndSession:
         """Conduct the session to its end; whatever ends it, the end is recorded once. Returns how it ended."""
@@ -211,47 +232,54 @@ class Conductor:
                 if self._parts.link.socket is not None:
                     self._run_link(self._parts.link.socket)
                 self._start(self._upstream.run())
-                await self._loop()
+                self._step_all()
+                await self._over
                 self._upstream.close()
-                self._parts.link.close(LINK_CLOSE_NORMAL, "ended")
+                await self._parts.link.close(LINK_CLOSE_NORMAL, "ended", CLOSE_S)
                 if self._tasks:
-                    await asyncio.wait(self._tasks, timeout=2)
+                    await asyncio.wait(self._tasks, timeout=CLOSE_S)
                 for task in self._tasks:
                     task.cancel()
         finally:
             self._cancel_timer()
             self._parts.bridge.forget(self._parts.config.session_id)
             if self._end is None:
-                self._step(ev.ShellFailed("session_crashed", "the conductor failed"), self._clock.now_ms())
+                self._step(ev.ShellFailed("session_crashed", "the conductor failed"))
             if self._end is not None:
                 self._trace.finish(self._end)
         assert self._end is not None  # noqa: S101 - ShellFailed always ends a session
         return self._end
 
-    async def _loop(self) -> None:
-        self._schedule()
-        while self._end is None:
-            event, arrived_ms = await self._mailbox.get()
-            if self._overflowed:
-                event = ev.ShellFailed("overloaded", "the session cannot keep up")
-            if not isinstance(event, ev.AudioArrived) or not self._play_on(event):
-                self._step(event, arrived_ms)
-                self._schedule()
-            self._mailbox.task_done()
+    def _step_all(self, *events: ev.Event) -> None:
+        self._waiting.extend(events)
+        self._is_stepping = True
+        try:
+            while self._waiting and self._end is None:
+                self._step(self._waiting.popleft())
+            self._schedule()
+        except Exception as bug:  # noqa: BLE001 - whoever told is not to blame: the session ends as crashed
+            if not self._over.done():
+                self._over.set_exception(bug)
+        finally:
+            self._is_stepping = False
+        if self._end is not None and not self._over.done():
+            self._over.set_result(None)
 
     def _play_on(self, event: ev.AudioArrived) -> bool:
         """Audio of an item that sounds: by far the most frequent event, and nothing that is watched. False: step."""
+        if self._is_stepping or self._waiting:
+            return False
         more = more_audio(self._state, event, self._clock.now_ms())
         if more is None:
             return False
         self._state, audio = more
-        self._perform(audio)
+        self._to_client(self._parts.link.play(audio.epoch, audio.number, audio.first_sample, audio.pcm))
         return True
 
-    def _step(self, event: ev.Event, arrived_ms: int) -> None:
-        before = self._state
-        self._state, effects = step(before, event, self._clock.now_ms())
-        self._watch(before, event, arrived_ms)
+    def _step(self, event: ev.Event) -> None:
+        before, now_ms = self._state, self._clock.now_ms()
+        self._state, effects = step(before, event, now_ms)
+        self._watch(before, event, now_ms)
         for effect in effects:
             self._perform(effect)
 

@@ -89,8 +89,8 @@ class Host:
             log.warning("session.refused", code=wrong.stable_code)
             retry_after_s = getattr(wrong, "retry_after_s", None)
             error = audio_link.Error(wrong.stable_code, wrong.message, retry_after_s, fatal=True)
-            await socket.send_text(audio_link.encode(error))
-            await socket.close(
+            socket.send(audio_link.encode(error))
+            socket.close(
                 CLOSE_VIOLATION if isinstance(wrong, PeerViolation) else CLOSE_REFUSED, wrong.stable_code
             )
             return
@@ -270,6 +270,7 @@ class Host:
             now_ms = self._shared.clock.now_ms()
             for conductor, link in list(self._sessions.values()):
                 link.send(audio_link.Beat())
+                conductor.check_upstream(now_ms)
                 conductor.check_link(now_ms, self._shared.settings.resume_grace_s * 1000)
             await self._shared.clock.sleep_ms(audio_link.BEAT_EVERY_MS)
 

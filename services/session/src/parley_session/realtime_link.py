@@ -1,7 +1,7 @@
 """The Realtime socket: dial, read, write. Knows no event by name; the codec does.
 
-Writing only enqueues: control events are never dropped, caller audio drops its oldest when upstream cannot
-keep up. Reading never stops to push back: upstream is faster than real time on purpose.
+What is sent leaves at once, as long as upstream reads. Else it waits: control events are never dropped, caller audio
+drops its oldest. Reading never stops to push back: upstream is faster than real time on purpose.
 
 Law: whatever ends the socket becomes one UpstreamLost.
 """
@@ -10,26 +10,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import structlog
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from parley_common.telemetry import Counter
+from parley_common.websocket import WebSocket, connect
 from parley_session import realtime_codec
 from parley_session.core.events import Event, UpstreamLost
 
 DIAL_S = 5
-CLOSE_S = 2
-PING_EVERY_S = 10
-PONG_WITHIN_S = 10
-"""A connection whose peer vanished is found within 20 s."""
+CLOSE_NORMAL = 1000
+PING_AFTER_MS = 2_000
+"""After so long without a word of upstream's. An answer tells that what was sent before has arrived."""
+PONG_WITHIN_MS = 10_000
+"""A connection whose peer vanished is found within 13 s."""
 CONTROL_MAX = 1_000
 AUDIO_MAX = 500
 """Caller frames that wait for upstream: 10 s of 20 ms frames."""
+MESSAGE_MAX_BYTES = 16 * 1024 * 1024
+UNSENT_MAX_BYTES = 64 * 1024
+"""About a second of caller audio; what comes after it waits here, where it can be dropped."""
+READ_BUFFER_BYTES = 16 * 1024
+"""It grows to the largest delta that comes."""
 
 log = structlog.get_logger("upstream")
 FRAMES_DROPPED = Counter(
@@ -56,22 +63,54 @@ class Endpoint:
 
 
 class UpstreamSocket(Protocol):
-    """What is needed of a connected socket: as `websockets` has it."""
+    """What is needed of a connected socket: ``parley_common.websocket.WebSocket`` has it."""
 
-    async def recv(self, decode: bool | None = None) -> str | bytes: ...
+    is_choked: bool
+    is_clean: bool
+    on_writable: Callable[[], None] | None
 
-    async def send(self, message: bytes, *, text: bool | None = None) -> None: ...
+    def listen(self, on_message: Callable[[bytes | str], None], on_closed: Callable[[], None]) -> None: ...
 
-    async def close(self) -> None: ...
+    def send_as_text(self, data: bytes) -> bool: ...
+
+    def ping(self, on_pong: Callable[[], None]) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self, code: int, reason: str) -> None: ...
+
+    @property
+    def close_code(self) -> int: ...
+
+    @property
+    def close_reason(self) -> str: ...
 
 
-Dial = Callable[..., Awaitable[UpstreamSocket]]
-"""Opens a socket, as ``dial_websocket`` does; tests give a stand-in's."""
+Dial = Callable[[str, Mapping[str, str]], Awaitable[UpstreamSocket]]
+"""Opens a socket to an address with headers, as ``dial_websocket`` does; tests give a stand-in's."""
 
 
-async def dial_websocket(address: str, **options: Any) -> UpstreamSocket:
-    """Open a WebSocket. Raises what ``websockets.asyncio.client.connect`` does."""
-    return await connect(address, **options)
+async def dial_websocket(address: str, headers: Mapping[str, str]) -> UpstreamSocket:
+    """Open a WebSocket, through the proxy that the environment names, if it does. Raises OSError, TimeoutError."""
+    socket = WebSocket(
+        message_max_bytes=MESSAGE_MAX_BYTES, unsent_max_bytes=UNSENT_MAX_BYTES, text_as_bytes=True
+    )
+    return await connect(
+        address,
+        socket,
+        headers={**headers, "User-Agent": "parley"},
+        within_s=DIAL_S,
+        read_buffer_bytes=READ_BUFFER_BYTES,
+        proxy=_proxy(address),
+    )
+
+
+def _proxy(address: str) -> str | None:
+    """Return the proxy for an address by the usual variables, such as HTTPS_PROXY and NO_PROXY; null for none."""
+    url = urlsplit(address)
+    if url.hostname is None or proxy_bypass(url.hostname):
+        return None
+    return getproxies().get("https" if url.scheme == "wss" else "http")
 
 
 class RealtimeLink:
@@ -88,27 +127,53 @@ class RealtimeLink:
         self._model = model
         self._on_event = on_event
         self._dial = dial
+        self._socket: UpstreamSocket | None = None
         self._out: deque[tuple[bool, bytes]] = deque()
+        """What waits: whether it is audio, and the frame."""
         self._audio_waiting = 0
-        self._wake = asyncio.Event()
         self._over = asyncio.Event()
         self._closing = False
+        self._has_spoken = True
+        """Since it was last looked at."""
+        self._heard_ms = 0
+        self._pinged_ms: int | None = None
 
     def send(self, frame: bytes) -> bool:
-        """Queue a control event; False when the queue is full, which fails the session."""
+        """Send a control event; False when too many wait, which fails the session."""
+        if self._is_clear:
+            return self._send_now(frame)
         if len(self._out) - self._audio_waiting >= CONTROL_MAX:
             return False
         self._out.append((False, frame))
-        self._wake.set()
         return True
 
     def append(self, pcm: bytes | memoryview) -> None:
-        """Queue caller audio; drops the oldest waiting frame when too much waits."""
+        """Send caller audio; drops the oldest waiting frame when too much waits."""
+        frame = realtime_codec.encode_append(pcm)
+        if self._is_clear:
+            self._send_now(frame)
+            return
         if self._audio_waiting >= AUDIO_MAX:
             self._drop_oldest_audio()
-        self._out.append((True, realtime_codec.encode_append(pcm)))
+        self._out.append((True, frame))
         self._audio_waiting += 1
-        self._wake.set()
+
+    @property
+    def _is_clear(self) -> bool:
+        return self._socket is not None and not self._out and not self._socket.is_choked
+
+    def _send_now(self, frame: bytes) -> bool:
+        if self._socket is not None:
+            self._socket.send_as_text(frame)  # of a socket that is closed the listener is told
+        return True
+
+    def _send_waiting(self) -> None:
+        while self._out and self._socket is not None and not self._socket.is_choked:
+            is_audio, frame = self._out.popleft()
+            self._audio_waiting -= is_audio
+            self._send_now(frame)
+        if self._closing and not self._out:
+            self._over.set()
 
     def _drop_oldest_audio(self) -> None:
         for index, (is_audio, _) in enumerate(self._out):
@@ -121,64 +186,61 @@ class RealtimeLink:
     async def run(self) -> None:
         """Dial, then read and write until the socket ends, or ``close`` or ``abort`` is called."""
         try:
-            socket = await self._dial(
-                self._endpoint.address(self._model),
-                additional_headers=self._endpoint.headers(),
-                compression=None,
-                max_size=None,
-                open_timeout=DIAL_S,
-                close_timeout=CLOSE_S,
-                ping_interval=PING_EVERY_S,
-                ping_timeout=PONG_WITHIN_S,
-                user_agent_header="parley",
-            )
-        except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as wrong:
+            socket = await self._dial(self._endpoint.address(self._model), self._endpoint.headers())
+        except OSError as wrong:
             log.warning("upstream.not_reached", cause=type(wrong).__name__)
             self._on_event(self, UpstreamLost(0, f"cannot be reached: {type(wrong).__name__}"))
             return
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._write(socket)), group.create_task(self._read(socket))]
-                await self._over.wait()
-                for task in tasks:
-                    task.cancel()
+            self._socket, socket.on_writable = socket, self._send_waiting
+            socket.listen(self._heard, self._lost)
+            self._send_waiting()
+            await self._over.wait()
         finally:
-            await socket.close()
+            self._socket = None
+            socket.listen(_let_go, _nobody_asks)
+            socket.close(CLOSE_NORMAL, "")
 
-    async def _read(self, socket: UpstreamSocket) -> None:
-        try:
-            while True:
-                self._on_event(self, realtime_codec.decode(await socket.recv(decode=False)))
-        except ConnectionClosed as closed:
-            frame = closed.rcvd
-            if not self._closing:
-                code, reason = (frame.code, frame.reason) if frame else (1006, "")
-                self._on_event(self, UpstreamLost(code, reason))
-        finally:
-            self._over.set()
+    def keep_alive(self, now_ms: int, on_pong: Callable[[], None]) -> None:
+        """Ping an upstream that says nothing, and give it up when it does not answer. To be called now and then."""
+        if self._socket is None:
+            return
+        if self._has_spoken:
+            self._has_spoken, self._heard_ms, self._pinged_ms = False, now_ms, None
+        elif self._pinged_ms is not None:
+            if now_ms - self._pinged_ms >= PONG_WITHIN_MS:
+                self._socket.abort()
+        elif now_ms - self._heard_ms >= PING_AFTER_MS:
+            self._pinged_ms = now_ms
+            self._socket.ping(lambda: self._answered(on_pong))
 
-    async def _write(self, socket: UpstreamSocket) -> None:
-        try:
-            while True:
-                while self._out:
-                    is_audio, frame = self._out.popleft()
-                    self._audio_waiting -= is_audio
-                    await socket.send(frame, text=True)
-                if self._closing:
-                    self._over.set()
-                    return
-                self._wake.clear()
-                await self._wake.wait()
-        except ConnectionClosed:
-            return  # the reader tells
+    def _answered(self, on_pong: Callable[[], None]) -> None:
+        self._has_spoken = True
+        on_pong()
+
+    def _heard(self, message: bytes | str) -> None:
+        self._has_spoken = True
+        self._on_event(self, realtime_codec.decode(message))
+
+    def _lost(self) -> None:
+        if self._socket is not None and not self._closing:
+            self._on_event(self, UpstreamLost(self._socket.close_code, self._socket.close_reason))
+        self._over.set()
 
     def close(self) -> None:
-        """Close once everything queued is written."""
+        """Close once everything that waits is sent."""
         self._closing = True
-        self._wake.set()
+        if self._socket is not None:
+            self._send_waiting()
 
     def abort(self) -> None:
-        """Give the socket up at once, with whatever is queued."""
+        """Give the socket up at once, with whatever waits."""
         self._closing = True
         self._out.clear()
         self._over.set()
+
+
+def _let_go(_: bytes | str) -> None: ...
+
+
+def _nobody_asks() -> None: ...

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from parley_common.contracts.audio_link import RESUME_GRACE_S
 from parley_common.settings import ServiceSettings
+from parley_common.workers import WORKERS_MAX
 
 
 class SessionSettings(ServiceSettings):
@@ -20,6 +21,8 @@ class SessionSettings(ServiceSettings):
     port: int = Field(default=8081, ge=1, le=65535)
     ordinal: int = Field(default=0, ge=0)
     """Which replica this is: names it, chooses its reply partition and its spool file. StatefulSet's ordinal."""
+    workers: int = Field(default=1, ge=1, le=WORKERS_MAX)
+    """Processes, one per core: each is a replica of its own, the first at ``port``, the others at the ports after it."""
     sessions_max: int = Field(default=500, ge=1)
 
     upstream_url: str = "ws://127.0.0.1:8090/v1/realtime"
@@ -52,6 +55,16 @@ class SessionSettings(ServiceSettings):
         """Return where rendered speech is."""
         return self.rendered_dir or self.parley.state_dir / "rendered"
 
+    def of_worker(self, index: int) -> SessionSettings:
+        """Return what one of several workers runs with: a port and an ordinal of its own."""
+        own = {"port": self.port + index, "ordinal": self.ordinal * self.workers + index}
+        return self.model_copy(update=own)
+
     @property
     def replica(self) -> str:
-        return f"session-{self.ordinal}"
+        """Return this replica's name.
+
+        The first of several workers has the name that a single process has, and goes on with its spool and its day.
+        """
+        ordinal, worker = divmod(self.ordinal, self.workers)
+        return f"session-{ordinal}-{worker}" if worker else f"session-{ordinal}"

@@ -57,7 +57,7 @@ def end(
 
 
 def _replicas(urls: list[str] | None) -> list[str]:
-    return urls or [f"http://127.0.0.1:{load_ports().session_port}"]
+    return urls or [f"http://127.0.0.1:{port}" for port in load_ports().sessions_at]
 
 
 def _ask(method: str, replica: str, path: str, *, may_miss: bool = False) -> httpx.Response:

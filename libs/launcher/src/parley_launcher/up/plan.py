@@ -39,8 +39,13 @@ class ProcessSpec:
     purpose: str
     url: str
     """What people may open or dial there."""
-    ready_url: str | None
-    """Answers 200 when ready; null: readiness is asked otherwise."""
+    workers_at: tuple[int, ...] = ()
+    """Ports of its workers, where it is several processes."""
+
+    @property
+    def ready_urls(self) -> tuple[str, ...]:
+        """Return what answers 200 when it is ready: each of its workers."""
+        return tuple(f"http://{HOST}:{port}/readyz" for port in self.workers_at or (self.port,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +164,11 @@ def _service_env(
         "PARLEY_STATE_DIR": str(_state_dir(settings)),
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "GATEWAY_PORT": str(ports.gateway_port),
-        "SESSION_PORT": str(ports.session_port),
+        "GATEWAY_WORKER_PORT": str(ports.gateway_worker_port),
+        "SESSION_PORT": str(ports.sessions_at[0]),
         "TOOLS_PORT": str(ports.tools_port),
         "NOTIFY_PORT": str(ports.notify_port),
-        "GATEWAY_SESSION_SERVICES": f"ws://{HOST}:{ports.session_port}",
+        "GATEWAY_SESSION_SERVICES": ",".join(f"ws://{HOST}:{port}" for port in ports.sessions_at),
         "NOTIFY_MAILDIR": str(_state_dir(settings) / "mail"),
         **upstream.env,
     }
@@ -185,12 +191,16 @@ def _understudy(settings: UpSettings, inherited: Mapping[str, str], choices: Cho
         port_setting="UNDERSTUDY_PORT",
         purpose="stands in for the model",
         url=f"ws://{HOST}:{port}",
-        ready_url=f"http://{HOST}:{port}/readyz",
     )
 
 
 def _services(settings: UpSettings, env: Mapping[str, str]) -> list[ProcessSpec]:
-    ports: dict[str, Any] = settings.ports.model_dump()
+    at = settings.ports
+    ports: dict[str, Any] = {**at.model_dump(), "session_port": at.sessions_at[0]}
+    workers_at = {
+        "gateway": at.gateway_workers_at,
+        "session": at.sessions_at if at.session_workers > 1 else (),
+    }
     purposes = {
         "tools": ("http", "tool calls, leads, cases"),
         "notify": ("http", "e-mail and webhooks"),
@@ -206,7 +216,7 @@ def _services(settings: UpSettings, env: Mapping[str, str]) -> list[ProcessSpec]
             port_setting=f"{name.upper()}_PORT",
             purpose=purpose,
             url=f"{scheme}://{HOST}:{port}",
-            ready_url=f"http://{HOST}:{port}/readyz",
+            workers_at=workers_at.get(name, ()),
         )
         for name, (scheme, purpose) in purposes.items()
     ]

@@ -20,6 +20,13 @@ class PortUse:
     port: int
     setting: str
     name: str
+    after_setting: int = 0
+    """How far behind the setting's own port it is, as those of several workers are."""
+
+    @property
+    def source(self) -> str:
+        """Return what gives the port, in words."""
+        return f"{self.setting} + {self.after_setting}" if self.after_setting else self.setting
 
 
 def check_ports(uses: Iterable[PortUse], host: str = "127.0.0.1") -> None:
@@ -29,13 +36,13 @@ def check_ports(uses: Iterable[PortUse], host: str = "127.0.0.1") -> None:
     for use in uses:
         if (other := wanted.setdefault(use.port, use)) is not use:
             raise ConfigInvalid(
-                f"{use.setting} and {other.setting} are both {use.port}", remedy="give each a port of its own"
+                f"{use.source} and {other.source} are both {use.port}", remedy="give each a port of its own"
             )
         if not _is_free(host, use.port):
             taken.append(use)
     if taken:
-        said = ", ".join(f"{use.port} for {use.name} ({use.setting})" for use in taken)
-        settings = " and ".join(use.setting for use in taken)
+        said = ", ".join(f"{use.port} for {use.name} ({use.source})" for use in taken)
+        settings = " and ".join(dict.fromkeys(use.setting for use in taken))
         one = len(taken) == 1
         raise ConfigInvalid(
             f"port{'' if one else 's'} taken on {host}: {said}",

@@ -5,7 +5,7 @@ Law: an answer is within two seconds, whatever the service does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -36,6 +36,18 @@ def http_probe(url: str) -> Probe:
         if answer.status_code == httpx.codes.OK:
             return ReadyAnswer(True)
         return ReadyAnswer(False, waiting_words(answer))
+
+    return probe
+
+
+def all_ready(probes: Sequence[Probe]) -> Probe:
+    """Return a probe of several, which is ready when each is, and else says what the first waits for that is not."""
+
+    async def probe() -> ReadyAnswer:
+        for one in probes:
+            if not (answer := await one()).ready:
+                return answer
+        return ReadyAnswer(True)
 
     return probe
 

@@ -30,7 +30,7 @@ from parley_launcher.up.plan import Choices, Plan, ProcessSpec, make_plan
 from parley_launcher.up.ports import PortUse, check_ports
 from parley_launcher.up.processes import Guard
 from parley_launcher.up.progress import Progress
-from parley_launcher.up.readiness import Probe, ReadyAnswer, http_probe
+from parley_launcher.up.readiness import Probe, ReadyAnswer, all_ready, http_probe
 from parley_launcher.up.supervisor import Bounds, Launch, StartFailed, Supervisor
 from parley_launcher.up.table import how_to_talk, what_runs
 
@@ -67,7 +67,16 @@ def run_up(settings: UpSettings, inherited: Mapping[str, str], options: UpOption
 def port_uses(plan: Plan) -> list[PortUse]:
     """Return every port that the plan needs free."""
     broker = [PortUse(plan.broker.port, "PARLEY_UP_KAFKA_PORT", "Kafka")] if plan.broker else []
-    return broker + [PortUse(spec.port, spec.port_setting, spec.name) for spec in plan.processes]
+    return broker + [use for spec in plan.processes for use in _port_uses(spec)]
+
+
+def _port_uses(spec: ProcessSpec) -> list[PortUse]:
+    """Workers that are dialled follow the service's own port, others a port of theirs."""
+    own = PortUse(spec.port, spec.port_setting, spec.name)
+    if spec.port in spec.workers_at:
+        return [PortUse(port, own.setting, own.name, after) for after, port in enumerate(spec.workers_at)]
+    setting = f"{spec.name.upper()}_WORKER_PORT"
+    return [own, *(PortUse(port, setting, own.name, after) for after, port in enumerate(spec.workers_at))]
 
 
 class _Up:
@@ -230,7 +239,7 @@ async def _migrate(plan: Plan, supervisor: Supervisor, progress: Progress) -> No
 
 async def _keep(spec: ProcessSpec, plan: Plan, supervisor: Supervisor, progress: Progress) -> None:
     with progress.step(spec.name, spec.url):
-        probe = http_probe(spec.ready_url) if spec.ready_url else None
+        probe = all_ready([http_probe(url) for url in spec.ready_urls])
         await supervisor.keep(Launch(spec.name, spec.argv, plan.environment_of(spec), probe))
 
 
@@ -244,10 +253,14 @@ def write_ready_file(path: Path, plan: Plan, supervisor: Supervisor) -> None:
         "ready": True,
         "pid": os.getpid(),
         "kafka": plan.kafka.bootstrap_servers,
-        "services": {s.name: {"pid": pids.get(s.name), "port": s.port, "url": s.url} for s in plan.processes},
+        "services": {spec.name: _told(spec, pids.get(spec.name)) for spec in plan.processes},
         "processes": pids,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
     draft.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     draft.replace(path)
+
+
+def _told(spec: ProcessSpec, pid: int | None) -> dict[str, Any]:
+    return {"pid": pid, "port": spec.port, "url": spec.url, "workers_at": spec.workers_at}

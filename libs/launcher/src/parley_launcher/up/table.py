@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from parley_launcher.up.plan import Plan
+from parley_launcher.up.plan import HOST, Plan, ProcessSpec
 from parley_launcher.up.supervisor import Keeper
 
 FAVOURITE_BUSINESS = "cap"
@@ -27,7 +27,17 @@ def what_runs(plan: Plan, keepers: Sequence[Keeper]) -> Table:
     table.add_row("kafka", plan.kafka.bootstrap_servers, _pid(pids.get("kafka")), kafka_for)
     for spec in plan.processes:
         table.add_row(spec.name, spec.url, _pid(pids.get(spec.name)), spec.purpose)
+        for name, url in _worker_rows(spec):
+            table.add_row(name, url, "", "" if spec.port in spec.workers_at else "its health and metrics")
     return table
+
+
+def _worker_rows(spec: ProcessSpec) -> list[tuple[str, str]]:
+    """Return name and address of each worker but one that has the service's own; the others may not be dialled."""
+    is_dialled = spec.port in spec.workers_at
+    scheme = "ws" if is_dialled else "http"
+    rows = [(f"· worker {at}", f"{scheme}://{HOST}:{port}") for at, port in enumerate(spec.workers_at)]
+    return rows[1:] if is_dialled else rows
 
 
 def how_to_talk(plan: Plan, program: str) -> list[Text]:

@@ -6,6 +6,7 @@ input is an error with a stable code, and only size or repetition ends the sessi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,8 +22,8 @@ from parley_common.contracts.audio_link import (
     encode,
 )
 from parley_common.errors import PeerViolation
+from parley_common.websocket import WebSocket
 from parley_gateway import metrics
-from parley_gateway.client_socket import ClientGone, ClientSocket
 from parley_gateway.clients.ends import CLIENT_LOST, HUNG_UP, End, client_broke_protocol
 from parley_gateway.clients.flow import NO_LIMITS, Flow, FlowLimits, flooding
 from parley_gateway.clients.uplink import VIOLATIONS_MAX, UplinkMeter, read_message
@@ -47,7 +48,7 @@ class ClientReader:
     """The uplink of one client's socket."""
 
     def __init__(
-        self, socket: ClientSocket, clock: Clock, uplink: Uplink, answer: Callable[[str], None]
+        self, socket: WebSocket, clock: Clock, uplink: Uplink, answer: Callable[[str], None]
     ) -> None:
         """``answer`` sends a message to the client."""
         self.heard_ms = clock.now_ms()
@@ -62,24 +63,40 @@ class ClientReader:
 
     async def run(self, link: SessionLink) -> End:
         """Forward until the client is gone or broke the protocol for good; return what that means."""
-        receive, now_ms, take = self._socket.receive, self._clock.now_ms, self._flow.take
-        self.heard_ms = now_ms()
-        while True:
-            try:
-                message = await receive()
-                self.heard_ms = now_ms()
-                if not take(len(message), self.heard_ms):
-                    raise flooding()
-                if isinstance(message, str):
-                    self._forward(read_message(message), link)
-                else:
-                    self._forward_audio(message, link)
-            except PeerViolation as wrong:
-                end = self._violated(wrong)
-                if end is not None:
-                    return end
-            except ClientGone as gone:
-                return HUNG_UP if gone.is_clean or self.hung_up_ms is not None else CLIENT_LOST
+        self.heard_ms = self._clock.now_ms()
+        ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+
+        def tell(end: End) -> None:
+            if not ended.done():
+                ended.set_result(end)
+
+        def take(message: bytes | str) -> None:
+            end = self._take(message, link)
+            if end is not None:
+                tell(end)
+
+        def gone() -> None:
+            is_over = self._socket.is_clean or self.hung_up_ms is not None
+            tell(HUNG_UP if is_over else CLIENT_LOST)
+
+        self._socket.listen(take, gone)
+        try:
+            return await ended
+        finally:
+            self._socket.ignore()
+
+    def _take(self, message: bytes | str, link: SessionLink) -> End | None:
+        self.heard_ms = self._clock.now_ms()
+        try:
+            if not self._flow.take(len(message), self.heard_ms):
+                raise flooding()
+            if isinstance(message, bytes):
+                self._forward_audio(message, link)
+            else:
+                self._forward(read_message(message), link)
+        except PeerViolation as wrong:
+            return self._violated(wrong)
+        return None
 
     def _forward_audio(self, frame: bytes, link: SessionLink) -> None:
         self._uplink.meter.accept(frame)

@@ -22,10 +22,16 @@ class DownlinkQueue:
         self.queued_bytes = 0
         self.stale_count = 0
 
+    def is_stale(self, frame: bytes) -> bool:
+        """Tell whether a frame's epoch is over, so that it must not leave here; it is counted."""
+        if downlink_epoch(frame) >= self._epoch:
+            return False
+        self.stale_count += 1
+        return True
+
     def audio(self, frame: bytes) -> bool:
-        """Queue an audio frame, or drop it when its epoch is over. False: there is no room for it."""
-        if downlink_epoch(frame) < self._epoch:
-            self.stale_count += 1
+        """Queue an audio frame, or drop it when it is stale. False: there is no room for it."""
+        if self.is_stale(frame):
             return True
         if self.queued_bytes + len(frame) > self._bytes_max:
             return False

@@ -7,7 +7,7 @@ stable code and the process goes on; nothing here writes an address, a page or a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -28,9 +28,8 @@ from parley_common.telemetry import (
     span,
     valid_traceparent,
 )
+from parley_common.websocket import Closed, WebSocket
 from parley_gateway import metrics
-from parley_gateway.client_socket import ClientGone, ClientSocket
-from parley_gateway.clients.client_writer import close_within
 from parley_gateway.clients.relay import Relay, Surroundings
 from parley_gateway.clients.uplink import check_open, page_of, read_message
 from parley_gateway.gateway import Gateway
@@ -44,23 +43,27 @@ FIRST_FENCE = 1
 log = structlog.get_logger("gateway")
 
 
-async def serve_client(gateway: Gateway, socket: ClientSocket) -> None:
+def offered(headers: Mapping[str, str]) -> list[str]:
+    """Return the subprotocols that a client offers."""
+    return [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
+
+
+async def serve_client(gateway: Gateway, socket: WebSocket) -> None:
     """Serve one client until its socket is closed."""
     try:
-        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.subprotocols else None)
         with gateway.socket(socket.address) as leave:
             await _serve_admitted(gateway, socket, leave)
-    except ClientGone:
+    except Closed:
         return
     except ParleyError as wrong:
-        await _refuse(gateway, socket, wrong)
+        _refuse(socket, wrong)
     except Exception as bug:  # noqa: BLE001 - the edge: a bug costs one session, and the client a clear answer
         log.error("session.broke", kind=type(_innermost(bug)).__name__)
-        await _refuse(gateway, socket, LocalViolation("something broke here; open a new session"))
+        _refuse(socket, LocalViolation("something broke here; open a new session"))
 
 
-async def _serve_admitted(gateway: Gateway, socket: ClientSocket, leave: Callable[[], None]) -> None:
-    if SUBPROTOCOL not in socket.subprotocols:
+async def _serve_admitted(gateway: Gateway, socket: WebSocket, leave: Callable[[], None]) -> None:
+    if SUBPROTOCOL not in offered(socket.headers):
         raise PeerViolation(
             f"offer the subprotocol {SUBPROTOCOL}", code="unsupported_protocol", close_code=CLOSE_PROTOCOL
         )
@@ -92,7 +95,7 @@ async def _run_session(gateway: Gateway, relay: Relay, link: SessionLink, grant:
 
 
 async def _resume(
-    gateway: Gateway, socket: ClientSocket, opening: Open, token: str, leave: Callable[[], None]
+    gateway: Gateway, socket: WebSocket, opening: Open, token: str, leave: Callable[[], None]
 ) -> None:
     """Give a client its session back, at this socket. Raises PeerViolation."""
     grant = gateway.tokens.verify_resume(token, gateway.clock.now())
@@ -110,7 +113,7 @@ async def _resume(
     await relay.serve(seat)
 
 
-async def _take_over(gateway: Gateway, socket: ClientSocket, opening: Open, grant: ResumeGrant) -> None:
+async def _take_over(gateway: Gateway, socket: WebSocket, opening: Open, grant: ResumeGrant) -> None:
     """Take a session over from another gateway, or from our own last life. Raises PeerViolation, Transient."""
     attach = Attach(
         session_id=grant.session_id,
@@ -128,7 +131,7 @@ async def _take_over(gateway: Gateway, socket: ClientSocket, opening: Open, gran
 
 
 async def _attach_again(
-    gateway: Gateway, socket: ClientSocket, attach: Attach, grant: ResumeGrant
+    gateway: Gateway, socket: WebSocket, attach: Attach, grant: ResumeGrant
 ) -> tuple[Relay, SessionLink]:
     try:
         return await _try_replica(gateway, socket, attach, grant.replica, text_only=grant.mode == "text")
@@ -139,19 +142,14 @@ async def _attach_again(
         ) from away
 
 
-async def _refuse(gateway: Gateway, socket: ClientSocket, wrong: ParleyError) -> None:
+def _refuse(socket: WebSocket, wrong: ParleyError) -> None:
     metrics.REFUSED.labels(wrong.stable_code).inc()
     log.info("session.refused", code=wrong.stable_code)
-    within_ms = gateway.timing.close_within_ms
-    try:
-        async with asyncio.timeout(within_ms / 1000):
-            await socket.send_text(encode(client_error(wrong)))
-    except (ClientGone, TimeoutError):
-        return
-    await close_within(socket, close_code(wrong), wrong.stable_code, within_ms)
+    socket.send(encode(client_error(wrong)))
+    socket.close(close_code(wrong), wrong.stable_code)
 
 
-async def _first_message(gateway: Gateway, socket: ClientSocket) -> Open:
+async def _first_message(gateway: Gateway, socket: WebSocket) -> Open:
     try:
         async with asyncio.timeout(gateway.timing.open_within_ms / 1000):
             text = await socket.receive()
@@ -166,16 +164,17 @@ async def _first_message(gateway: Gateway, socket: ClientSocket) -> Open:
     return message
 
 
-def _grant(gateway: Gateway, socket: ClientSocket, opening: Open) -> Grant:
+def _grant(gateway: Gateway, socket: WebSocket, opening: Open) -> Grant:
     grant = gateway.tokens.verify(opening.token or "", gateway.clock.now())
     gateway.check_business(grant.business)
-    if grant.origin is not None and socket.origin is not None and socket.origin != grant.origin:
+    origin = socket.headers.get("origin")
+    if grant.origin is not None and origin is not None and origin != grant.origin:
         raise PeerViolation("this token was given to a page of another site", code="origin_not_allowed")
     return grant
 
 
 async def _open_session(
-    gateway: Gateway, socket: ClientSocket, opening: Open, grant: Grant
+    gateway: Gateway, socket: WebSocket, opening: Open, grant: Grant
 ) -> tuple[Relay, SessionLink]:
     """Attach the session to the first replica that takes it, under the session's root span."""
     attributes = {
@@ -210,7 +209,7 @@ def _attach_message(opening: Open, grant: Grant, traceparent: str) -> Attach:
 
 
 async def _place(
-    gateway: Gateway, socket: ClientSocket, attach: Attach, *, text_only: bool
+    gateway: Gateway, socket: WebSocket, attach: Attach, *, text_only: bool
 ) -> tuple[Relay, SessionLink]:
     """Try the replicas in the order of placement. Raises the refusal when none takes the session."""
     refusal: ParleyError = DependencyUnavailable("no session service answers", code="service_unavailable")
@@ -228,7 +227,7 @@ async def _place(
 
 
 async def _try_replica(
-    gateway: Gateway, socket: ClientSocket, attach: Attach, url: str, *, text_only: bool
+    gateway: Gateway, socket: WebSocket, attach: Attach, url: str, *, text_only: bool
 ) -> tuple[Relay, SessionLink]:
     relay = Relay(socket, _surroundings(gateway, attach, url, text_only=text_only))
     began_ms = gateway.clock.now_ms()

@@ -44,8 +44,8 @@ from parley_common.errors import (
     PeerViolation,
 )
 from parley_common.unreceived import Unreceived
+from parley_common.websocket import WebSocket
 from parley_gateway import metrics
-from parley_gateway.client_socket import ClientSocket
 from parley_gateway.clients.client_reader import ClientReader, Uplink
 from parley_gateway.clients.client_writer import ClientWriter
 from parley_gateway.clients.ends import (
@@ -90,7 +90,7 @@ class Surroundings:
 class Relay:
     """The session of one client on one link; it is the link's LinkEvents."""
 
-    def __init__(self, socket: ClientSocket, around: Surroundings) -> None:
+    def __init__(self, socket: WebSocket, around: Surroundings) -> None:
         self.checkpoint: str | None = None
         """The newest sealed state of the session; opaque here, needed by whoever takes the session over."""
         self._around = around
@@ -152,17 +152,16 @@ class Relay:
         """Serve one socket of the client until it is gone, another took its place, or the session is over."""
         try:
             async with asyncio.TaskGroup() as group:
-                writing = group.create_task(seat.writer.run())
                 reading = group.create_task(self._read(seat))
                 await asyncio.wait({reading, seat.vacated, self._over}, return_when=asyncio.FIRST_COMPLETED)
                 end = self._end_of(seat, reading)
                 reading.cancel()
-                await seat.writer.say_goodbye(writing, end, self._around.timing)
+                await seat.writer.say_goodbye(end, self._around.timing)
         finally:
             self._hold(seat)
             seat.close()
 
-    def resume(self, socket: ClientSocket, have: Iterable[Have]) -> Seat:
+    def resume(self, socket: WebSocket, have: Iterable[Have]) -> Seat:
         """Give the client a new socket, which ``serve`` must follow; a socket it still has is told and closed.
 
         Raises PeerViolation (resume_unknown) when the session is over.
@@ -209,7 +208,7 @@ class Relay:
         if self._seat is not None and not self._seat.writer.frame(frame):
             self._too_slow()
 
-    def link_text(self, text: bytes) -> None:
+    def link_text(self, text: str) -> None:
         try:
             message = decode_down_link(text)
         except PeerViolation:
@@ -220,11 +219,11 @@ class Relay:
         if not self._attached.done():
             self._answer_attach(message)
             return
-        self._unreceived.message(message, text.decode())
+        self._unreceived.message(message, text)
         if isinstance(message, Flush):
-            self._flush(message, text.decode())
+            self._flush(message, text)
         else:
-            self._send(text.decode())
+            self._send(text)
             self._end_by(message)
 
     def link_lost(self, code: int, reason: str) -> None:
@@ -276,7 +275,7 @@ class Relay:
 
     # -- the client ----------------------------------------------------------------------------------
 
-    def _new_seat(self, socket: ClientSocket) -> Seat:
+    def _new_seat(self, socket: WebSocket) -> Seat:
         writer = ClientWriter(socket, self._around.downlink_queue_bytes, self._uplink.traffic)
         return Seat(writer, ClientReader(socket, self._around.clock, self._uplink, self._send))
 

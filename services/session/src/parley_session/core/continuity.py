@@ -280,11 +280,19 @@ def _unheard(state: SessionState) -> list[HistoryItem]:
     ]
 
 
+def _starts_ms(state: SessionState, unheard: list[HistoryItem]) -> list[int]:
+    starts = [item.audio_start_ms for item in unheard if item.audio_start_ms is not None]
+    return starts if state.talk_from_ms is None else [*starts, state.talk_from_ms]
+
+
+def caller_audio_needed_from_ms(state: SessionState) -> int | None:
+    """Return from where on caller audio of this connection would be said again, were it lost now; null: nothing."""
+    return min(_starts_ms(state, _unheard(state)), default=None)
+
+
 def _take_back(state: SessionState, unheard: list[HistoryItem]) -> Change:
     """What upstream did not hear is said to the next connection again; its turn has not happened yet."""
-    starts = [item.audio_start_ms for item in unheard if item.audio_start_ms is not None]
-    if state.talk_from_ms is not None:
-        starts.append(state.talk_from_ms)
+    starts = _starts_ms(state, unheard)
     if not starts:
         return state, []
     if state.turn is not None and any(item.item_id == state.turn.caller_item_id for item in unheard):

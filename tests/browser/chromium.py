@@ -44,6 +44,19 @@ SWITCHES = (
 FIND = """
 (path) => path.split(' >> ').reduce((from, css) => from && (from.shadowRoot ?? from).querySelector(css), document)
 """
+MIDDLE = """
+(e) => { e.scrollIntoView({ block: 'nearest' }); const b = e.getBoundingClientRect();
+  return [b.x + b.width / 2, b.y + b.height / 2]; }
+"""
+IS_HIT = """
+async (e, x, y, middle) => {
+  for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
+  let hit = document.elementFromPoint(x, y);
+  while (hit?.shadowRoot?.elementFromPoint(x, y) && hit.shadowRoot.elementFromPoint(x, y) !== hit)
+    hit = hit.shadowRoot.elementFromPoint(x, y);
+  return `${middle(e)}` === `${[x, y]}` && Boolean(hit) && (e.contains(hit) || hit.contains(e));
+}
+"""
 
 
 def start(processes: Processes, folder: Path, microphone: Path) -> tuple[Proc, str]:
@@ -166,10 +179,14 @@ class Tab:
         return await self._browser.send(method, self._session, **params)
 
     async def go(self, url: str) -> None:
-        """Load ``url`` and wait for its load event."""
-        self.events["Page.loadEventFired"].clear()
-        await self.send("Page.navigate", url=url)
-        await until(lambda: self.events["Page.loadEventFired"], 20, f"{url} to load")
+        """Load ``url`` and wait until it has loaded and its network is quiet."""
+        self.events["Page.lifecycleEvent"].clear()
+        await self.send("Page.setLifecycleEventsEnabled", enabled=True)
+        loader = (await self.send("Page.navigate", url=url))["loaderId"]
+        await until(lambda: "networkIdle" in self._lifecycle(loader), 20, f"{url} to load")
+
+    def _lifecycle(self, loader: str) -> set[str]:
+        return {e["name"] for e in self.events["Page.lifecycleEvent"] if e["loaderId"] == loader}
 
     async def resize(self, width: int, height: int, *, dark: bool = False) -> None:
         """Be as wide as a phone, or as dark as the night."""
@@ -221,17 +238,18 @@ class Tab:
         await self.release()
 
     async def press(self, path: str) -> None:
-        """Move there and hold the mouse button down, once it stands still."""
+        """Move there and hold the mouse button down, once it stands still under the pointer."""
         await until(lambda: self.is_visible(path), 10, f"{path} to be there")
-        box = await self.js(
-            f"(async () => {{ const e = ({FIND})({json.dumps(path)}); e.scrollIntoView({{block: 'nearest'}});"
-            " for (let before = '';;) { await new Promise(requestAnimationFrame);"
-            " const b = e.getBoundingClientRect(), at = [b.x + b.width / 2, b.y + b.height / 2];"
-            " if (`${at}` === before) return at; before = `${at}`; } })()"
-        )
-        self._at = {"x": box[0], "y": box[1], "button": "left", "clickCount": 1}
-        await self.send("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
+        await until(lambda: self._is_at(path), 10, f"{path} to stand still")
         await self.send("Input.dispatchMouseEvent", type="mousePressed", **self._at)
+
+    async def _is_at(self, path: str) -> bool:
+        """Move the pointer there; false when the page has moved meanwhile, or something else lies there."""
+        element = f"({FIND})({json.dumps(path)})"
+        x, y = await self.js(f"(({MIDDLE})({element}))")
+        self._at = {"x": x, "y": y, "button": "left", "clickCount": 1}
+        await self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        return bool(await self.js(f"({IS_HIT})({element}, {x}, {y}, ({MIDDLE}))"))
 
     async def release(self) -> None:
         """Let the mouse button go."""

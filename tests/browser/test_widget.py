@@ -185,7 +185,8 @@ async def test_sound_that_the_browser_holds_back_comes_with_a_gesture(silent: Ch
         await play(link, 1, 0.4)
         await link.send(wire.Flush(1))
         await until(lambda: any(isinstance(m, wire.Flushed) for m in link.messages), why="the answer")
-        assert [m for m in link.messages if isinstance(m, wire.Flushed)] == [wire.Flushed(1, 0, 0)]
+        answers = [m for m in link.messages if isinstance(m, wire.Flushed)]
+        assert [(m.epoch, m.played) for m in answers] == [(1, 0)], "nothing was heard, whatever had arrived"
         await tab.click(f"{ALERT} button")
         await tab.until("client().speaker.context.state === 'running'")
         assert not await tab.is_visible(ALERT)

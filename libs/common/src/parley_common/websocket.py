@@ -181,17 +181,19 @@ class WebSocket(WSListener):
         kind = frame.msg_type
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "no extension was agreed on")
-        if kind == _CLOSE:
-            self._peer_closes(transport, frame.get_payload_as_bytes())
-        elif kind == _CONTINUATION or (kind in {_TEXT, _BINARY} and (not frame.fin or self._fragments.parts)):
+        if (kind is _BINARY or kind is _TEXT) and frame.fin and not self._fragments.parts:
+            data = frame.get_payload_as_bytes()
+            if kind is _BINARY:
+                self._take(data)
+            else:
+                self._take_text(data)
+        elif kind in {_BINARY, _TEXT, _CONTINUATION}:
             whole = self._fragments.add(frame, kind)
             if whole is not None:
                 (self._take_text if self._fragments.is_text else self._take)(whole)
-        elif kind == _BINARY:
-            self._take(frame.get_payload_as_bytes())
-        elif kind == _TEXT:
-            self._take_text(frame.get_payload_as_bytes())
-        elif kind == _PONG and self._on_pong is not None:
+        elif kind is _CLOSE:
+            self._peer_closes(transport, frame.get_payload_as_bytes())
+        elif kind is _PONG and self._on_pong is not None:
             on_pong, self._on_pong = self._on_pong, None
             on_pong()
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from parley_common.business import FACT_NAMES, load
+from parley_common.business import load
+from parley_common.business_config import FACT_NAMES
 from scenarios.scenario import HERE, CallSeen, Came, Line, Scenario, dated, faults
 from scenarios.scenario import load as load_scenarios
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parley_common.business import Hours, When
+from parley_common.business_config import Hours, When
 from parley_common.errors import ConfigInvalid
 from parley_notify.intake import HEARD
 from parley_notify.letters import TEMPLATES

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley_common.business import Hours
+from parley_common.business_config import Hours
 from parley_tools.rules.slots import (
     Calendar,
     Taken,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from parley_common.business import is_origin
+from parley_common.business_config import is_origin
 from parley_common.contracts.audio_link import (
     BEAT_EVERY_MS,
     CLIENT_LOST_AFTER_MS,

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from parley_common.business import is_origin
+from parley_common.business_config import is_origin
 from parley_common.errors import PeerViolation
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from parley_common.business import Business, Route, When
+from parley_common.business import Business
+from parley_common.business_config import Route, When
 from parley_common.contracts.record import Fact
 from parley_common.errors import ConfigInvalid
 from parley_notify.delivery import host_of, url_fault

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from parley_common.business import CALLBACK_TOOL, Business
+from parley_common.business import Business
+from parley_common.business_config import CALLBACK_TOOL
 from parley_common.contracts.tool_calls import CallerContext
 from parley_common.errors import DependencyUnavailable, ParleyError, PeerViolation
 from parley_session.core.effects import RequestTool

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from parley_common.business import Business, PushToTalk, RetentionRatio, ServerVad
+from parley_common.business import Business
+from parley_common.business_config import PushToTalk, RetentionRatio, ServerVad
 from parley_common.contracts.audio_link import Attach
 from parley_session.catalog import CatalogTool, function, model_names, target
 from parley_session.core.config import Limits, LocalAudio, SessionConfig, TurnTaking

@@ -18,7 +18,8 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from pydantic import JsonValue
 
-from parley_common.business import CALLBACK_TOOL, Business, Finding
+from parley_common.business import Business, Finding
+from parley_common.business_config import CALLBACK_TOOL
 from parley_common.contracts.record import Fact
 from parley_common.contracts.tool_calls import ToolClass, ToolSpec
 from parley_common.errors import ConfigInvalid

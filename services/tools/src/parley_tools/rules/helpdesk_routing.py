@@ -15,7 +15,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from parley_common.business import Hours
+from parley_common.business_config import Hours
 from parley_tools.files import DataPart
 
 Priority = Literal["low", "normal", "high", "urgent"]

@@ -12,7 +12,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from parley_common.business import Business, Hours
+from parley_common.business import Business
+from parley_common.business_config import Hours
 from parley_tools.files import DataFile, DataPart
 from parley_tools.refusals import Refused
 from parley_tools.rules.slots import Calendar

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from parley_common.business import Hours
+from parley_common.business_config import Hours
 
 OFFERED_MAX = 3
 EARLIEST_BARE_HOUR = 7

@@ -7,11 +7,14 @@ import base64
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from websockets.asyncio.server import ServerConnection, serve
 
+from fakes.tls import server_and_authority
 from harness.ports import free_port, release
 from harness.waiting import until
 from parley_common.audio_door import Accepted, Refusal, audio_door
@@ -370,3 +373,34 @@ async def test_a_pong_is_told_once_to_whoever_pinged() -> None:
         ours.ping(lambda: heard.append("second"))
         await until(lambda: len(heard) == 2)
         assert heard == ["first", "second"]
+
+
+async def test_over_tls_large_messages_go_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, authority = server_and_authority()
+    (tmp_path / "authority.pem").write_text(authority)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+
+    async def echo(peer: ServerConnection) -> None:
+        async for message in peer:
+            await peer.send(message)
+
+    async with serve(echo, "127.0.0.1", 0, ssl=context, max_size=None, compression=None) as server:
+        port = server.sockets[0].getsockname()[1]
+        ours = WebSocket(message_max_bytes=1 << 20, text_as_bytes=True)
+        await connect(f"wss://127.0.0.1:{port}/", ours, headers={}, within_s=5)
+        for size in (10, 5_000, 70_000, 900_000):
+            assert ours.send_as_text(b"x" * size)
+            async with asyncio.timeout(10):
+                assert await ours.receive() == b"x" * size
+        ours.close()
+
+
+async def test_an_authority_that_is_not_known_is_not_trusted() -> None:
+    context, _ = server_and_authority()
+
+    async def nobody(_: ServerConnection) -> None: ...
+
+    async with serve(nobody, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            await connect(f"wss://127.0.0.1:{port}/", WebSocket(message_max_bytes=1), headers={}, within_s=5)

@@ -8,6 +8,7 @@ from typing import Any
 from parley_session.core import effects as ef
 from parley_session.core import events as ev
 from parley_session.core.config import Limits, SessionConfig, ToolTarget
+from parley_session.core.continuity import caller_audio_needed_from_ms
 from parley_session.core.state import SessionState, initial
 from parley_session.core.step import more_audio, next_deadline_ms, step
 
@@ -61,6 +62,7 @@ class Driver:
             before = self.state
             self.state, effects = step(before, event, self.now_ms)
             self._check_short_way(before, event, effects)
+            self._check_needed(before, event)
             done += effects
         self.did = tuple(done)
         self.all += done
@@ -77,6 +79,12 @@ class Driver:
             assert short == (self.state, *effects)
             after_ms = next_deadline_ms(self.state)
             assert due_ms is None or after_ms is None or after_ms >= due_ms, "no deadline comes nearer"
+
+    def _check_needed(self, before: SessionState, event: ev.Event) -> None:
+        """What is said to the next connection again is what the shell was told to keep."""
+        again_ms = self.state.replay_from_ms
+        if isinstance(event, ev.UpstreamLost) and again_ms is not None and before.replay_from_ms is None:
+            assert again_ms == caller_audio_needed_from_ms(before)
 
     def wait(self, ms: int) -> tuple[ef.Effect, ...]:
         """Let time pass, waking the core at each deadline on the way."""

@@ -14,6 +14,10 @@ def frame(mark: int) -> memoryview:
     return memoryview(mark.to_bytes(2, "little") * (ms_to_bytes(FRAME_MS) // 2))
 
 
+def frame_samples() -> int:
+    return ms_to_bytes(FRAME_MS) // 2
+
+
 class Upstream:
     """What reached upstream, as the mark of each frame."""
 
@@ -120,6 +124,41 @@ def test_a_connection_that_was_sent_nothing_keeps_what_the_one_before_it_lost() 
     u.got.clear()
     u.audio.replay(0, since_heard=True)
     assert u.got == [1, 2]
+
+
+def test_what_has_reached_upstream_is_let_go_but_for_the_last_second() -> None:
+    u = Upstream()
+    u.audio.set_policy("forward")
+    u.hear(*range(1, 201))
+    u.audio.upstream_heard(150 * frame_samples())
+    u.audio.forget(None)
+    u.audio.begin_connection()
+    u.got.clear()
+    u.audio.replay(0, since_heard=True)
+    assert u.got == list(range(101, 201)), "a word that had begun may not have been noticed yet"
+
+
+def test_what_would_be_said_again_is_kept_however_long_ago_upstream_heard_it() -> None:
+    u = Upstream()
+    u.audio.set_policy("forward")
+    u.hear(*range(1, 201))
+    u.audio.upstream_spoke()
+    u.audio.forget(400)
+    u.audio.begin_connection()
+    u.got.clear()
+    u.audio.replay(400, since_heard=True)
+    assert u.got == list(range(21, 201))
+
+
+def test_nothing_is_let_go_that_upstream_has_not_answered_to() -> None:
+    u = Upstream()
+    u.audio.set_policy("forward")
+    u.hear(*range(1, 201))
+    u.audio.forget(None)
+    u.audio.begin_connection()
+    u.got.clear()
+    u.audio.replay(None, since_heard=True)
+    assert u.got == list(range(1, 201))
 
 
 def test_the_level_changes_when_sound_begins_and_160_ms_after_it_ended() -> None:

@@ -41,7 +41,8 @@ GOING_AWAY = 1001
 INTERNAL = 1011
 WAITING_MAX = 64
 """Messages that wait for a reader; with more the peer is not read until some are taken."""
-READ_BUFFER_BYTES = 4_096
+READ_BUFFER_BYTES = 2_048
+"""To begin with: it grows to what comes at once."""
 
 _TEXT, _BINARY, _CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
 _PONG, _CLOSE = WSMsgType.PONG, WSMsgType.CLOSE

@@ -19,6 +19,8 @@ from parley_session.core.config import MicPolicy
 KEPT_MAX_SAMPLES = 20 * SAMPLE_RATE_HZ
 ONSET_SAMPLES = SAMPLE_RATE_HZ // 2
 """Before the last thing upstream said, a word may have begun that it had not noticed."""
+NOTICED_WITHIN_SAMPLES = SAMPLE_RATE_HZ
+"""Upstream says within a second that a word has begun, and means from before it did."""
 LOUD_DBFS = -42.0
 QUIET_SAMPLES = 160 * SAMPLES_PER_MS
 """Gaps within a word are shorter than this."""
@@ -85,7 +87,7 @@ class CallerAudio:
 
     def forget(self, needed_from_ms: int | None) -> None:
         """Let go what could not be asked for again: all before ``needed_from_ms``, and before what has reached upstream."""
-        first = self._heard_samples - ONSET_SAMPLES
+        first = self._heard_samples - NOTICED_WITHIN_SAMPLES
         if needed_from_ms is not None:
             first = min(first, needed_from_ms * SAMPLES_PER_MS)
         self._sent.forget_before(first)

@@ -35,7 +35,7 @@ AUDIO_MAX = 500
 MESSAGE_MAX_BYTES = 16 * 1024 * 1024
 UNSENT_MAX_BYTES = 64 * 1024
 """About a second of caller audio; what comes after it waits here, where it can be dropped."""
-READ_BUFFER_BYTES = 16 * 1024
+READ_BUFFER_BYTES = 8 * 1024
 """It grows to the largest delta that comes."""
 
 log = structlog.get_logger("upstream")

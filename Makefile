@@ -8,7 +8,7 @@ MEMBERS := libs/common libs/understudy libs/launcher services/gateway services/s
 MEMBER_FILES := $(addsuffix /pyproject.toml,$(MEMBERS))
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-voice setup-test run test check fmt bench scenarios mutants lock contracts clean
+.PHONY: help setup setup-voice setup-test run test check fmt bench simulate scenarios mutants lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r n d; do printf '  make %-12s %s\n' "$$n" "$$d"; done
@@ -65,6 +65,12 @@ fmt: setup-test ## format and fix what can be fixed
 
 bench: setup-test ## measure sessions per core, latency, memory and CPU; under 10 minutes on 2 cores
 	@$(BIN)/parley bench
+
+# Figures that were measured here are used instead of the defaults.
+SIMULATION := .parley/simulation
+simulate: setup-test ## simulate 100,000 sessions on measured figures: what fills, what breaks first
+	@PYTHONPATH=tests $(BIN)/python -m load.simulation --out $(SIMULATION)/simulation.json \
+	  $(addprefix --bench ,$(wildcard .parley/bench/bench.json)) $(addprefix --figures ,$(wildcard $(SIMULATION)/figures.json))
 
 scenarios: setup-test ## play every typed dialogue of every business through the whole system: a table
 	@$(BIN)/python tests/scenarios/run.py bank cap clinic helpdesk shop

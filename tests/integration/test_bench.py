@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 
 from harness.broker import Broker
+from harness.postgres import PostgresServer
 from load.bench import report
+from load.bench.duties import ALL, DUTIES, Duties, DutiesPlan
+from load.bench.ground import Ground
 from load.bench.machine import Cores, choose_cores
+from load.bench.notify_volume import measure_notify
+from load.bench.outbox_volume import measure_outbox
 from load.bench.run import Plan, Run
 from load.bench.steps import Measured, Rung, ladder
-from load.bench.systems import Lab, UpstreamName, start_backends
+from load.bench.systems import Lab, UpstreamName, start_backends, stop_tools
+from load.bench.tools_volume import measure_tools
 
 SHORT = Rung(callers=3, measure_s=3.5, per_s=10.0, settle_s=1.5, tail_s=1.5)
 TURN_S = 1.5
@@ -76,11 +82,57 @@ async def test_each_service_alone_loses_nothing_and_falls_silent(lab: Lab, kafka
         check(measured)
 
 
+async def test_at_volume_each_call_is_answered_each_fact_relayed_and_each_delivery_made_once(
+    tmp_path: Path, lab: Lab, kafka_broker: Broker, postgres_server: PostgresServer
+) -> None:
+    ground = Ground(lab, kafka_broker, postgres_server)
+    run = Run(Plan(parts=frozenset({"volume"})), lab, say=lambda _: None)
+    run.volume.notify.append(await measure_notify(ground, facts=12, routes=2, dead_route=True))
+    run.volume.outbox.append(await measure_outbox(ground, facts=450, leads=9))
+    run.volume.tools += await measure_tools(ground, "save_lead", rates=(50,), seconds=1.5)
+    (delivered,), (relayed,), (asked,) = run.volume.notify, run.volume.outbox, run.volume.tools
+    assert (delivered.due, delivered.lost, delivered.twice) == (24, 0, 0)
+    assert relayed.arrived.facts == 450
+    assert relayed.is_whole, relayed.arrived
+    assert (asked.tally.asked, asked.tally.answered) == (75, 75)
+    assert asked.is_whole, asked
+    report.write(run, tmp_path / "out", datetime(2026, 1, 2, tzinfo=UTC))
+    whole = json.loads((tmp_path / "out" / "bench.json").read_text())["volume"]
+    assert [one["is_whole"] for part in whole.values() for one in part] == [True] * 3
+    page = (tmp_path / "out" / "bench.md").read_text()
+    assert "| save_lead | 50 | 75 / 75 |" in page
+    assert "| 450 facts of 9 leads |" in page
+    assert "| 2 routes and a dead one, 12 facts |" in page
+
+
+async def test_optional_duties_are_done_where_they_are_on_and_left_where_they_are_off(
+    tmp_path: Path, lab: Lab, kafka_broker: Broker
+) -> None:
+    backends = await start_backends(lab, kafka_broker)
+    stop_tools(backends)
+    run = Run(Plan(parts=frozenset({"duties"})), lab, say=lambda _: None)
+    duties = Duties(lab, backends, run.duty_steps)
+    plan = DutiesPlan(SHORT.callers, SHORT.measure_s, rounds=1, duties=(ALL,))
+    await duties.measure(plan, begins=lambda _: len(duties.steps) < 2, tell=lambda _: None)
+    none, every = run.duty_steps
+    for step in (none, every):
+        check(step.measured)
+        assert step.seen["facts"] > SHORT.callers
+        assert step.is_done, step.seen
+    assert not any(none.seen[duty.name] for duty in DUTIES)
+    page = report.markdown(run, datetime(2026, 1, 2, tzinfo=UTC))
+    assert "3 callers." in page
+    assert "not built: checkpoints" in page
+
+
 async def test_what_a_run_has_no_time_for_is_left_out_and_said(lab: Lab, kafka_broker: Broker) -> None:
     run = Run(Plan(budget_s=1.0, broker=kafka_broker), lab, say=lambda _: None)
     await run.whole()
     assert run.measured == []
+    assert not run.volume
     assert "no time was left for echo with 10 callers" in run.remarks
+    assert "no time was left for notify with 1 route" in run.remarks
+    assert "no time was left for tool calls of analyze_deal" in run.remarks
     assert "no time was left for parley with 10 callers" in report.markdown(
         run, datetime(2026, 1, 2, tzinfo=UTC)
     )

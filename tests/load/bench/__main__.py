@@ -1,8 +1,15 @@
-"""``parley bench``: how many sessions a core bears, what the gateway adds to latency, and what a session costs.
+"""``parley bench``: how many sessions a core bears, what Parley adds to latency, what a session, a call and a fact cost.
 
 Callers speak in real time over the public client protocol, through the real services, to a stand-in for the model; beside
 them, in the same run, through the smallest relay that is correct and through a bare echo. The services have one core,
-callers and stand-in the other. The result is a Markdown table, JSON and a plot.
+callers and stand-in the other. Then services at volume: tool calls at 1, 100, 500 and 1,000 a second through Kafka, the
+relay of an outbox, webhooks; for a few seconds each, with --full for longer.
+
+--volume or --duties measures that part alone (both: those two). Duties are what may be switched on: tracing, words in
+facts, log lines, limits on a business. The same callers speak with one of them and without any, in turn: seven minutes.
+
+A run has a budget (--budget-s). It is spent step by step; what would not fit any more is left out, and the report says
+so. The result is a Markdown table, JSON and a plot.
 """
 
 from __future__ import annotations
@@ -17,7 +24,7 @@ from pathlib import Path
 
 from load.bench import report
 from load.bench.machine import choose_cores
-from load.bench.run import FULL, Plan, Run
+from load.bench.run import FULL, Part, Plan, Run
 from load.bench.systems import Lab, is_linux
 
 
@@ -30,6 +37,8 @@ def main() -> int:
     if args.budget_s:
         plan = replace(plan, budget_s=args.budget_s)
     plan = replace(plan, callers_max=args.callers_max, step=args.step or plan.step)
+    only: set[Part] = {part for part in ("volume", "duties") if getattr(args, part)}
+    plan = replace(plan, parts=frozenset(only) or plan.parts)
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
         cores = choose_cores(args.service_core, args.rest_core)
         with Lab(Path(folder) / "lab", cores, args.upstream) as lab:
@@ -40,7 +49,7 @@ def main() -> int:
             report.write(run, args.out, at)
     print()
     print(report.markdown(run, at))
-    print(f"also in {args.out}: bench.json, bench.md, bench.svg")
+    print(f"also in {args.out}: bench.json, bench.md{', bench.svg' if run.measured else ''}")
     return 0
 
 
@@ -48,7 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="parley bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--full", action="store_true", help="search finer and longer, each service alone too")
+    parser.add_argument(
+        "--full", action="store_true", help="search finer and longer, each service alone and duties too"
+    )
+    parser.add_argument("--volume", action="store_true", help="only services at volume")
+    parser.add_argument("--duties", action="store_true", help="only what optional duties cost")
     parser.add_argument("--out", type=Path, default=Path(".parley/bench"), help="where the report goes")
     parser.add_argument("--budget-s", type=float, help="how long it may take (540; with --full 3600)")
     parser.add_argument("--step", type=int, help="callers from rung to rung (25; with --full 10)")

@@ -32,6 +32,7 @@ from picows import (
 )
 
 from load.bench import stamps, turns
+from load.bench.hearing import Ear
 from load.bench.logs import Log
 from load.bench.pacing import FRAME_US, SLOTS_MAX, Pacer, share_of
 from load.bench.stamps import now_us
@@ -54,9 +55,7 @@ class Session(WSListener):
     def __init__(self, stand: Stand) -> None:
         self._stand = stand
         self._socket: WSTransport
-        self._caller: int | None = None
-        self._quiet_frames = 0
-        self._is_heard = False
+        self._ear = Ear(stand.log, self._begin_turn, self._end_turn)
         self._turns = self._items = self._sent = 0
         self._response = 0
         """Number of the response that is being sent; 0 for none."""
@@ -102,32 +101,14 @@ class Session(WSListener):
 
     def _hear(self, raw: bytes) -> None:
         at = len(APPEND)
-        head = a2b_base64(raw[at : at + _HEAD_CHARS])
-        stamp = stamps.read(head)
-        if stamp is None:
-            self._stand.log.note("unstamped", bytes=len(raw), t=now_us())
-            return
-        now = now_us()
-        self._stand.log.frame.extend((stamp[1], stamp[0], max(0, now - stamp[1])))
-        if self._caller is None:
-            self._caller = stamp[0] >> stamps.NUMBER_BITS
-        if stamps.is_loud(head):
-            self._quiet_frames = 0
-            if not self._is_heard:
-                self._is_heard = True
-                self._begin_turn(now)
-        elif self._is_heard:
-            self._quiet_frames += 1
-            if self._quiet_frames == turns.SILENCE_FRAMES:
-                self._is_heard = False
-                self._end_turn()
+        self._ear.hear(a2b_base64(raw[at : at + _HEAD_CHARS]))
 
     def _begin_turn(self, now: int) -> None:
         over = self._last_response if now < self._audible_until_us else 0
         self._items += 1
         self._last_item = f"item_u{self._items}"
         self._say("input_audio_buffer.speech_started", audio_start_ms=0, item_id=self._last_item)
-        self._stand.log.note("speech", caller=self._caller, t=now, over=over, frames=self._spoken)
+        self._stand.log.note("speech", caller=self._ear.caller, t=now, over=over, frames=self._spoken)
         self._end_response("cancelled")
 
     def _end_turn(self) -> None:
@@ -148,7 +129,7 @@ class Session(WSListener):
         )
         every = self._stand.tool_every
         # Not everybody's turn at once.
-        self._answer(with_tool=every > 0 and (self._turns + (self._caller or 0)) % every == 0)
+        self._answer(with_tool=every > 0 and (self._turns + (self._ear.caller or 0)) % every == 0)
 
     # -- answering ----------------------------------------------------------------------------------
 
@@ -173,7 +154,7 @@ class Session(WSListener):
             '{"type":"response.output_audio.delta","event_id":"event_lean",'
             f'"response_id":"resp_{number}","item_id":"item_a{number}","output_index":0,"content_index":0,"delta":"'
         )
-        self._stand.log.note("response", caller=self._caller, number=number, first=self._sent, t=now_us())
+        self._stand.log.note("response", caller=self._ear.caller, number=number, first=self._sent, t=now_us())
         self._last_response, self._audible_until_us = number, now_us()
         self._stand.speaking.add(self)
         for _ in range(1 if self._stand.is_burst else turns.LEAD_FRAMES):
@@ -181,7 +162,7 @@ class Session(WSListener):
 
     def speak(self) -> None:
         """Send the next delta of the answer."""
-        if not self._response or self._caller is None:
+        if not self._response or self._ear.caller is None:
             return
         if self._frames % turns.WORDS_EVERY_FRAMES == 0:
             self._say(
@@ -192,7 +173,7 @@ class Session(WSListener):
                 content_index=0,
                 delta=f"word{self._frames} ",
             )
-        seq = stamps.seq_of(self._caller, self._sent)
+        seq = stamps.seq_of(self._ear.caller, self._sent)
         head = b2a_base64(stamps.write(seq, now_us()) + _ZERO, newline=False).decode()
         self._socket.send(_TEXT, f'{self._delta}{head}{self._stand.tail}"}}'.encode())
         self._sent += 1
@@ -209,7 +190,7 @@ class Session(WSListener):
         frames, self._frames = self._frames, 0
         self._stand.speaking.discard(self)
         self._stand.log.note(
-            "response_over", caller=self._caller, number=number, frames=frames, status=status, t=now_us()
+            "response_over", caller=self._ear.caller, number=number, frames=frames, status=status, t=now_us()
         )
         if status == "gone":
             return
@@ -270,12 +251,12 @@ class Session(WSListener):
         elif kind == "conversation.item.truncate":
             item_id, end_ms = event["item_id"], event["audio_end_ms"]
             number = int(item_id.removeprefix("item_a"))
-            self._stand.log.note("truncate", caller=self._caller, number=number, ms=end_ms, t=now_us())
+            self._stand.log.note("truncate", caller=self._ear.caller, number=number, ms=end_ms, t=now_us())
             self._say("conversation.item.truncated", item_id=item_id, content_index=0, audio_end_ms=end_ms)
         elif kind == "conversation.item.delete":
             self._say("conversation.item.deleted", item_id=event["item_id"])
         elif kind == "response.create":
-            if not self._is_heard and not self._response:
+            if not self._ear.is_heard and not self._response:
                 self._answer(with_tool=False, metadata=(event.get("response") or {}).get("metadata"))
         elif kind == "response.cancel":
             self._end_response("cancelled")
@@ -284,7 +265,7 @@ class Session(WSListener):
         if item["type"] == "function_call_output":
             took_us = now_us() - self._asked_us
             ok = '"error"' not in item["output"]
-            self._stand.log.note("tool", caller=self._caller, took_us=took_us, ok=ok, t=now_us())
+            self._stand.log.note("tool", caller=self._ear.caller, took_us=took_us, ok=ok, t=now_us())
         done = {"status": "completed", **item}
         self._say("conversation.item.added", item=done, previous_item_id=None)
         self._say("conversation.item.done", item=done, previous_item_id=None)

@@ -33,6 +33,7 @@ from picows import (
 from picows.picows import WSProtocol
 
 from load.bench import stamps, turns
+from load.bench.hearing import Ear
 from load.bench.lean_upstream import Stand, until_stopped
 from load.bench.logs import Log
 from load.bench.stamps import now_us
@@ -49,13 +50,13 @@ class Session(WSListener):
     def __init__(self, stand: Stand) -> None:
         self._stand = stand
         self._socket: WSTransport
-        self._caller: int | None = None
+        self._ear = Ear(stand.log, self._spoken_over, self._answer)
         self._epoch = 1
         self._number = 0
         self._responses: dict[int, int] = {}
         """Response by item."""
-        self._quiet_frames = self._frames = self._sent = 0
-        self._is_heard = self._is_speaking = False
+        self._frames = self._sent = 0
+        self._is_speaking = False
         self._beat: asyncio.TimerHandle
         self.slot = 0
 
@@ -78,7 +79,7 @@ class Session(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == _BINARY:
-            self._hear(frame.get_payload_as_bytes()[4:])
+            self._ear.hear(frame.get_payload_as_bytes()[4:])
         elif frame.msg_type == _TEXT:
             self._obey(msgspec.json.decode(frame.get_payload_as_bytes()))
         elif frame.msg_type == WSMsgType.CLOSE:
@@ -90,33 +91,14 @@ class Session(WSListener):
             self._say(type="ready", session=message["session_id"], resume="", epoch=self._epoch)
         elif message["type"] == "flushed" and message["played"]:
             number, ms = self._responses.get(message["item"], 0), message["played"] // 24
-            self._stand.log.note("truncate", caller=self._caller, number=number, ms=ms, t=now_us())
+            self._stand.log.note("truncate", caller=self._ear.caller, number=number, ms=ms, t=now_us())
         elif message["type"] == "hangup":
             self._say(type="ended", reason="caller")
             self._socket.send_close()
 
-    def _hear(self, pcm: bytes) -> None:
-        stamp = stamps.read(pcm)
-        if stamp is None:
-            self._stand.log.note("unstamped", bytes=len(pcm), t=now_us())
-            return
-        now = now_us()
-        self._stand.log.frame.extend((stamp[1], stamp[0], max(0, now - stamp[1])))
-        self._caller = stamp[0] >> stamps.NUMBER_BITS
-        if stamps.is_loud(pcm):
-            self._quiet_frames = 0
-            if not self._is_heard:
-                self._is_heard = True
-                self._spoken_over(now)
-        elif self._is_heard:
-            self._quiet_frames += 1
-            if self._quiet_frames == turns.SILENCE_FRAMES:
-                self._is_heard = False
-                self._answer()
-
     def _spoken_over(self, now: int) -> None:
         over = self._responses.get(self._number, 0) if self._is_speaking else 0
-        self._stand.log.note("speech", caller=self._caller, t=now, over=over, frames=self._frames)
+        self._stand.log.note("speech", caller=self._ear.caller, t=now, over=over, frames=self._frames)
         if self._is_speaking:
             self._epoch += 1
             self._say(type="flush", epoch=self._epoch)
@@ -129,7 +111,7 @@ class Session(WSListener):
         self._responses[self._number] = self._stand.responses
         self._say(type="item", number=self._number, role="assistant", phase="begins", epoch=self._epoch)
         number, first = self._stand.responses, self._sent
-        self._stand.log.note("response", caller=self._caller, number=number, first=first, t=now_us())
+        self._stand.log.note("response", caller=self._ear.caller, number=number, first=first, t=now_us())
         self._is_speaking = True
         self._stand.speaking.add(self)
         for _ in range(turns.LEAD_FRAMES):
@@ -137,13 +119,13 @@ class Session(WSListener):
 
     def speak(self) -> None:
         """Send the next frame of the answer."""
-        if not self._is_speaking or self._caller is None:
+        if not self._is_speaking or self._ear.caller is None:
             return
         if self._frames % turns.WORDS_EVERY_FRAMES == 0:
             text = f"word{self._frames} "
             self._say(type="transcript", item=self._number, role="assistant", text=text)
         first = self._frames * (stamps.FRAME_BYTES // 2)
-        stamp = stamps.write(stamps.seq_of(self._caller, self._sent), now_us())
+        stamp = stamps.write(stamps.seq_of(self._ear.caller, self._sent), now_us())
         self._socket.send(_BINARY, _DOWN.pack(self._epoch, self._number, first) + stamp + stamps.SILENCE)
         self._sent += 1
         self._frames += 1
@@ -157,7 +139,7 @@ class Session(WSListener):
         self._stand.speaking.discard(self)
         number = self._responses[self._number]
         over = {"number": number, "frames": self._frames, "status": status}
-        self._stand.log.note("response_over", caller=self._caller, **over, t=now_us())
+        self._stand.log.note("response_over", caller=self._ear.caller, **over, t=now_us())
         self._frames = 0
 
 

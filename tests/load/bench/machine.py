@@ -110,6 +110,16 @@ def others(before: Snapshot, after: Snapshot, ours: set[int]) -> dict[str, int]:
     return {name: round(share) for share, name in busy}
 
 
+def members(leaders: set[int]) -> set[int]:
+    """Return the processes of the groups that these lead, a server's children among them, and the leaders."""
+    found = set(leaders)
+    for pid in psutil.pids():
+        with suppress(OSError):
+            if os.getpgid(pid) in leaders:
+                found.add(pid)
+    return found
+
+
 def busy_pct(before: Snapshot, after: Snapshot) -> dict[int, float]:
     """Return how busy each core was between two looks."""
     lasted_s = max(after.at_s - before.at_s, 1e-3)

@@ -1,16 +1,21 @@
-"""What a run says: JSON for programs, a Markdown page for people. It computes nothing that was not measured."""
+"""What a run says: JSON for programs, a Markdown page for people. It computes nothing that was not measured.
+
+The rows of services at volume and of duties are made in report_parts.py.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from load.bench import machine
+from load.bench import duties, machine
 from load.bench.judge import Spread
 from load.bench.plot import svg
+from load.bench.report_parts import duty_lines, volume_lines
 from load.bench.run import Run, largest, tried
 from load.bench.steps import Measured
 
@@ -32,10 +37,13 @@ def as_json(run: Run, at: datetime) -> dict[str, Any]:
         "upstream": run.lab.upstream,
         "kafka": run.kafka,
         "lasted_s": round(run.passed_s, 1),
+        "load_1m": [run.load_1m, round(os.getloadavg()[0], 2)],
         "largest": {name: _largest(run, name) for name in systems_of(run)},
         "noise": noise(run.measured),
         "remarks": run.remarks,
         "measured": [one.as_dict() for one in run.measured],
+        "volume": run.volume.as_dict(),
+        "duties": duties.as_dict(run.duty_steps),
     }
 
 
@@ -69,13 +77,26 @@ def _first_hop(one: Measured) -> Spread:
 
 def markdown(run: Run, at: datetime) -> str:
     """Return the page for people."""
-    what = machine.describe()
+    what, load = machine.describe(), os.getloadavg()[0]
     lines = [
         f"# Bench of {at:%Y-%m-%d %H:%M}",
         "",
         f"{what['cpu']}, {what['cores']} cores, {what['memory_gb']} GB, Linux {what['kernel']}, Python {what['python']}.",
         f"Upstream: {run.lab.upstream}. Kafka: {run.kafka}. The run took {run.passed_s:.0f} s.",
+        f"Load average as it began {run.load_1m:.2f}, at the end {load:.2f}.",
         "",
+        *(_session_lines(run) if "sessions" in run.plan.parts else ()),
+        *volume_lines(run.volume),
+        *duty_lines(run.duty_steps),
+        "## How far to trust it",
+        "",
+        *_trust(run),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _session_lines(run: Run) -> list[str]:
+    lines = [
         "Added latency in ms, p50 / p99 / p99.9. CPU in ms per session-second, memory in KB per session.",
         "",
         *_table(run.measured),
@@ -91,8 +112,7 @@ def markdown(run: Run, at: datetime) -> str:
         found = _largest(run, system)
         tries = ", ".join(f"{n}: {counts}" for n, counts in found["passed_of_tries"].items())
         lines.append(f"- {TITLES[system]}: {found['callers'] or 'none'} (passed of tries: {tries})")
-    lines += ["", "## How far to trust it", "", *_trust(run)]
-    return "\n".join(lines) + "\n"
+    return [*lines, ""]
 
 
 def _table(measured: Iterable[Measured]) -> list[str]:
@@ -134,10 +154,12 @@ def _more(measured: Iterable[Measured]) -> list[str]:
 
 
 def _trust(run: Run) -> list[str]:
-    lines = [
-        "| system | callers | generator late p99, CPU % | upstream late p99, CPU % | cores busy % | doubts |"
-    ]
-    lines.append("|---|---|---|---|---|---|")
+    lines = []
+    if run.measured:
+        lines += [
+            "| system | callers | generator late p99, CPU % | upstream | backends CPU % | cores busy % | doubts |",
+            "|---|---|---|---|---|---|---|",
+        ]
     for one in run.measured:
         generator = f"{one.generator_late_ms:.2f} ms, {one.generator_pct:.0f}"
         upstream = f"{one.upstream_late_ms:.2f} ms, {one.upstream_pct:.0f}"
@@ -145,27 +167,32 @@ def _trust(run: Run) -> list[str]:
         cells = [one.system, one.rung.callers, generator, upstream, f"{one.backends_pct:.0f}", busy]
         cells.append("; ".join(one.doubts))
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    lines.append("")
+    lines += [""] if run.measured else []
     for system, values in noise(run.measured).items():
         (p50, p50_last), (p99, p99_last) = values["p50_ms"], values["p99_ms"]
         lines.append(f"- {system} first and last: p50 {p50} and {p50_last} ms, p99 {p99} and {p99_last} ms")
-    others: dict[str, int] = {}
-    for one in run.measured:
-        for name, share in one.others.items():
-            others[name] = max(share, others.get(name, 0))
-    busy = sorted(others.items(), key=lambda other: -other[1])
-    told = ", ".join(f"{name} {share} %" for name, share in busy)
-    lines.append(
-        f"- what else ran, by the most it took of a core during a step: {told or 'nothing over 1 %'}"
-    )
+    lines.append(f"- what else ran, by the most it took of a core during a step: {_others(run)}")
     if not run.lab.cores.are_apart:
         lines.append("- there was one core for everything: latencies are those of a machine that is shared")
     return lines + [f"- {remark}" for remark in dict.fromkeys(run.remarks)]
 
 
+def _others(run: Run) -> str:
+    """Name who else ran during any step, the busiest first."""
+    steps = [one.others for one in (*run.measured, *(step.measured for step in run.duty_steps))]
+    steps += [one.around.others for one in (*run.volume.tools, *run.volume.outbox, *run.volume.notify)]
+    most: dict[str, int] = {}
+    for step in steps:
+        for name, share in step.items():
+            most[name] = max(share, most.get(name, 0))
+    busy = sorted(most.items(), key=lambda other: -other[1])
+    return ", ".join(f"{name} {share} %" for name, share in busy) or "nothing over 1 %"
+
+
 def write(run: Run, folder: Path, at: datetime) -> None:
-    """Write bench.json, bench.md and bench.svg into ``folder``."""
+    """Write bench.json, bench.md and, where sessions were measured, bench.svg into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.json").write_text(json.dumps(as_json(run, at), indent=1) + "\n", "utf-8")
     (folder / "bench.md").write_text(markdown(run, at), "utf-8")
-    (folder / "bench.svg").write_text(svg(run.measured), "utf-8")
+    if run.measured:
+        (folder / "bench.svg").write_text(svg(run.measured), "utf-8")

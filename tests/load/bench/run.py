@@ -1,5 +1,7 @@
 """What a run does, in which order, and within which time: baselines first and last, Parley between them.
 
+Beside the sessions there are two parts: services at volume, and what optional duties cost.
+
 The time is a budget that is spent step by step; a step that would not fit any more is left out, and the report says so.
 
 Law: the largest number of callers is one that passed most of its tries, and all tries are told.
@@ -7,16 +9,21 @@ Law: the largest number of callers is one that passed most of its tries, and all
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from harness.broker import Broker
-from load.bench.steps import Measured, Rung, ladder
-from load.bench.systems import Backends, Lab, SystemName, start_backends
+from load.bench import volume
+from load.bench.duties import FULL_DUTIES, Duties, DutiesPlan, Duty, DutyStep
+from load.bench.ground import Ground
+from load.bench.steps import START_S, Measured, Rung, ladder
+from load.bench.systems import Backends, Lab, SystemName, start_backends, start_tools, stop_tools
+from load.bench.volume import FULL_VOLUME, VolumePlan
 
-START_S = 5.0
-"""What it takes to start and end the processes of a ladder."""
+Part = Literal["sessions", "volume", "duties"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Plan:
     """How far to look, and for how long."""
 
     budget_s: float = 540.0
+    parts: frozenset[Part] = frozenset({"sessions", "volume"})
     few: int = 10
     """Callers at which latency is told: far from any limit."""
     few_s: float = 12.0
@@ -41,10 +49,23 @@ class Plan:
     searches_alone: bool = False
     """Look for the largest number of each service alone, too."""
     baselines: bool = True
+    volume: VolumePlan = field(default_factory=VolumePlan)
+    duties: DutiesPlan = field(default_factory=DutiesPlan)
     broker: Broker | None = None
 
 
-FULL = Plan(budget_s=3_600.0, few_s=30.0, step=10, measure_s=20.0, hold_s=40.0, tries=5, searches_alone=True)
+FULL = Plan(
+    budget_s=3_600.0,
+    parts=frozenset({"sessions", "volume", "duties"}),
+    few_s=30.0,
+    step=10,
+    measure_s=20.0,
+    hold_s=40.0,
+    tries=5,
+    searches_alone=True,
+    volume=FULL_VOLUME,
+    duties=FULL_DUTIES,
+)
 
 
 @dataclass
@@ -55,8 +76,12 @@ class Run:
     lab: Lab
     say: Callable[[str], None]
     measured: list[Measured] = field(default_factory=list)
+    volume: volume.Found = field(default_factory=volume.Found)
+    duty_steps: list[DutyStep] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     kafka: str = ""
+    load_1m: float = field(default_factory=lambda: round(os.getloadavg()[0], 2))
+    """The machine's load average as it began."""
     _backends: Backends | None = None
     _began_s: float = field(default_factory=time.monotonic)
 
@@ -65,28 +90,78 @@ class Run:
         return time.monotonic() - self._began_s
 
     async def whole(self) -> None:
-        """Measure everything."""
-        plan, few = self.plan, Rung(self.plan.few, self.plan.few_s, per_s=10)
+        """Measure everything that the plan names."""
+        plan = self.plan
         self.say("starting Kafka and the tools service")
         self._backends = await start_backends(self.lab, plan.broker)
         self.kafka = self._backends.broker.label
         try:
-            if plan.baselines:
-                await self._climb("echo", [few])
-                await self._climb("relay", [few, *(Rung(n, plan.measure_s) for n in plan.relay)])
-            for service in plan.alone:
-                await self._climb(service, [few])
-            await self._search("parley", few)
-            if plan.searches_alone:
-                for service in plan.alone:
-                    await self._search(service, few)
-            if plan.baselines:
-                await self._climb("relay", [few])
-                await self._climb("echo", [few])
+            if "sessions" in plan.parts:
+                await self._before_the_search()
+            if "volume" in plan.parts:
+                await self._volume()
+            if "duties" in plan.parts:
+                await self._duties()
+            if "sessions" in plan.parts:
+                await self._searches()
         finally:
             self._backends.tools.close()
             if plan.broker is None:
                 self._backends.broker.close()
+
+    async def _before_the_search(self) -> None:
+        plan, few = self.plan, self._few()
+        if plan.baselines:
+            await self._climb("echo", [few])
+            await self._climb("relay", [few, *(Rung(n, plan.measure_s) for n in plan.relay)])
+        for service in plan.alone:
+            await self._climb(service, [few])
+
+    async def _searches(self) -> None:
+        """Look for the largest numbers, which takes all the time there is; then the baselines again."""
+        plan, few = self.plan, self._few()
+        await self._search("parley", few)
+        if plan.searches_alone:
+            for service in plan.alone:
+                await self._search(service, few)
+        if plan.baselines:
+            await self._climb("relay", [few])
+            await self._climb("echo", [few])
+
+    def _few(self) -> Rung:
+        return Rung(self.plan.few, self.plan.few_s, per_s=10)
+
+    async def _volume(self) -> None:
+        assert self._backends is not None
+        ground = Ground(self.lab, self._backends.broker)
+        try:
+            for part in volume.parts(
+                self.plan.volume, ground, self.volume, lambda line: self.say(f"  {line}")
+            ):
+                if self._has_time(part.title, part.lasts_s):
+                    self.say(part.title)
+                    await part.measure()
+        finally:
+            ground.close()
+
+    async def _duties(self) -> None:
+        """Measure duties, each with a tools service of its own; then the one for all else is there again."""
+        assert self._backends is not None
+        stop_tools(self._backends)
+        duties = Duties(self.lab, self._backends, self.duty_steps)
+        await duties.measure(self.plan.duties, self._begins_duty, self._tell_duty)
+        before = self._backends
+        self._backends = await start_tools(self.lab, before.broker, before.state_dir, before.env)
+
+    def _begins_duty(self, duty: Duty) -> bool:
+        if not self._has_time(f"duties: {duty.name}", self.plan.duties.step_s):
+            return False
+        self.say(f"duties: {duty.name}, {self.plan.duties.callers} callers")
+        return True
+
+    def _tell_duty(self, step: DutyStep) -> None:
+        cpu = ", ".join(f"{name} {ms:.1f}" for name, ms in step.cpu_ms.items())
+        self.say(f"  {'as it should be' if step.is_done else 'not as it should be'}: {cpu} ms")
 
     async def _climb(self, system: SystemName, rungs: Sequence[Rung]) -> list[Measured]:
         if not self._fits(system, rungs[0]):
@@ -124,12 +199,15 @@ class Run:
 
     def _fits(self, system: SystemName, rung: Rung) -> bool:
         """Say whether there is time for a rung; the baselines at the end keep theirs."""
-        is_last = system in {"relay", "echo"}
-        kept_s = 2 * (START_S + Rung(self.plan.few, self.plan.few_s).lasts_s())
-        left_s = self.plan.budget_s - self.passed_s - (0 if is_last or not self.plan.baselines else kept_s)
-        if left_s >= START_S + rung.lasts_s():
+        what = f"{system} with {rung.callers} callers"
+        return self._has_time(what, START_S + rung.lasts_s(), is_last=system in {"relay", "echo"})
+
+    def _has_time(self, what: str, lasts_s: float, *, is_last: bool = False) -> bool:
+        has_baselines = self.plan.baselines and "sessions" in self.plan.parts
+        kept_s = 2 * (START_S + self._few().lasts_s()) if has_baselines and not is_last else 0
+        if self.plan.budget_s - self.passed_s - kept_s >= lasts_s:
             return True
-        self.remarks.append(f"no time was left for {system} with {rung.callers} callers")
+        self.remarks.append(f"no time was left for {what}")
         return False
 
     def _tell(self, one: Measured) -> None:

@@ -6,7 +6,7 @@ A ladder has processes of its own, so that a rung that was too high spoils nothi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from load.bench.judge import Figures, judge
 from load.bench.logs import Read, read_log
 from load.bench.systems import Backends, Generator, Lab, Running, SystemName, start_system, stop_system
 
+START_S = 5.0
+"""What it takes to start and end the processes of a ladder."""
 ADDED_P99_MAX_MS = 50.0
 OWN_LATE_P99_MAX_MS = 5.0
 OWN_CPU_MAX_PCT = 90.0
@@ -57,6 +59,8 @@ class Measured:
     upstream_pct: float
     backends_pct: float
     """Of Kafka and the tools service."""
+    backends_ms_per_session_s: Mapping[str, float]
+    """By name: what they took for each second of session."""
     generator_late_ms: float
     """The worst half second's p99."""
     upstream_late_ms: float
@@ -121,9 +125,8 @@ class Ladder:
             system=running.name,
             rung=rung,
             figures=judge(step, generator, upstream),
-            cpu_ms_per_session_s={
-                name: round(1000 * took_s[name] / session_s, 2) for name in running.services
-            },
+            cpu_ms_per_session_s=_per_session_s(took_s, running.services, session_s),
+            backends_ms_per_session_s=_per_session_s(took_s, self._backends, session_s),
             memory_kb_per_session={name: round(kb / rung.callers, 1) for name, kb in added_kb.items()},
             held_s=round((step["over"] - self._first_us) / 1e6, 1),
             core_pct={"system": busy[cores.system], "rest": busy[cores.rest]},
@@ -141,6 +144,11 @@ class Ladder:
     async def close(self) -> None:
         await self._generator.close()
         stop_system(self._running)
+
+
+def _per_session_s(took_s: Mapping[str, float], names: Iterable[str], session_s: float) -> dict[str, float]:
+    """Return milliseconds of processor time for each second of session, by name."""
+    return {name: round(1000 * took_s[name] / session_s, 2) for name in names}
 
 
 def _late_ms(step: dict[str, Any], log: Read) -> float:

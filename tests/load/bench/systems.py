@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import yaml
+
 from harness.broker import Broker
 from harness.kafka import kinds_to_try, start_broker
 from harness.ports import free_port, release
@@ -46,7 +48,10 @@ class Backends:
 
     broker: Broker
     tools: Proc
+    tools_port: int
     state_dir: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What every service is told beyond what it needs."""
 
     @property
     def pids(self) -> dict[str, int]:
@@ -102,21 +107,45 @@ class Lab:
 async def start_backends(lab: Lab, broker: Broker | None = None) -> Backends:
     """Start Kafka, unless one is given, make the topics, and start the tools service on SQLite."""
     state_dir = lab.folder / "state"
-    business = state_dir / "businesses" / "bench"
-    shutil.copytree(BUSINESS, business)
-    (business / "data").mkdir()
-    shutil.copy(LENT, business / "data")
+    furnish(state_dir)
     if broker is None:
         with on_core(lab.cores.rest):
             broker, _ = start_broker(kinds_to_try())
     await apply_topics(KafkaSettings(bootstrap_servers=broker.bootstrap_servers))
-    port = free_port()
-    env = {**_common(state_dir, broker), "TOOLS_PORT": str(port)}
-    migrating = lab.run(lab.cores.rest, "migrate", ["parley_tools.app", "migrate"], env)
+    migrating = lab.run(
+        lab.cores.rest, "migrate", ["parley_tools.app", "migrate"], _common(state_dir, broker)
+    )
     assert await migrating.wait_exit(READY_S) == 0, migrating.log_tail()
-    tools = lab.run(lab.cores.rest, "tools", ["parley_tools.app"], env)
+    return await start_tools(lab, broker, state_dir, {})
+
+
+def furnish(state_dir: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Put the bench's business into a state folder; ``changes`` are of sections of its business.yaml."""
+    business = state_dir / "businesses" / "bench"
+    shutil.copytree(BUSINESS, business)
+    (business / "data").mkdir()
+    shutil.copy(LENT, business / "data")
+    if changes:
+        config = yaml.safe_load((business / "business.yaml").read_text("utf-8"))
+        for section, values in changes.items():
+            config[section] = {**config.get(section, {}), **values}
+        (business / "business.yaml").write_text(yaml.safe_dump(config), "utf-8")
+
+
+async def start_tools(lab: Lab, broker: Broker, state_dir: Path, env: Mapping[str, str]) -> Backends:
+    """Start the tools service in a state folder that is furnished, on a database that has its tables."""
+    port = free_port()
+    whole = {**_common(state_dir, broker), "TOOLS_PORT": str(port), **env}
+    tools = lab.run(lab.cores.rest, "tools", ["parley_tools.app"], whole)
     await tools.wait_ready(f"http://127.0.0.1:{port}/readyz", READY_S)
-    return Backends(broker, tools, state_dir)
+    return Backends(broker, tools, port, state_dir, env)
+
+
+def stop_tools(backends: Backends) -> None:
+    """End the tools service, so that another may take its place in the group at once."""
+    backends.tools.stop(15.0)
+    backends.tools.close()
+    release(backends.tools_port)
 
 
 def _common(state_dir: Path, broker: Broker) -> dict[str, str]:
@@ -190,6 +219,7 @@ async def _start_session(lab: Lab, port: int, upstream: str, backends: Backends)
         "SESSION_PORT": str(port),
         "SESSION_SESSIONS_MAX": "4000",
         "SESSION_UPSTREAM_URL": f"{upstream}/v1/realtime",
+        **backends.env,
     }
     proc = lab.run(lab.cores.system, "session", ["parley_session.app"], env)
     await proc.wait_ready(f"http://127.0.0.1:{port}/readyz", READY_S)
@@ -205,6 +235,7 @@ async def _start_gateway(lab: Lab, port: int, sessions: str, backends: Backends 
         "GATEWAY_SESSIONS_MAX": "4000",
         "GATEWAY_ADDRESS_OPENS_PER_MINUTE": "0",
         "GATEWAY_ADDRESS_SOCKETS_MAX": "0",
+        **backends.env,
     }
     proc = lab.run(lab.cores.system, "gateway", ["parley_gateway.app"], env)
     await proc.wait_ready(f"http://127.0.0.1:{port}/readyz", READY_S)

@@ -18,7 +18,22 @@ PROGRAM = Path("tests") / "load" / "bench" / "__main__.py"
 
 def bench(
     full: Annotated[
-        bool, typer.Option("--full", help="Search finer, for up to an hour; each service alone too.")
+        bool,
+        typer.Option(
+            "--full", help="All parts, finer and longer, for up to an hour; each service alone too."
+        ),
+    ] = False,
+    volume: Annotated[
+        bool,
+        typer.Option(
+            "--volume", help="Only services at volume: tool calls, the relay of an outbox, webhooks."
+        ),
+    ] = False,
+    duties: Annotated[
+        bool,
+        typer.Option(
+            "--duties", help="Only what optional duties cost: tracing, words in facts, logs, limits."
+        ),
     ] = False,
     out: Annotated[Path, typer.Option(help="Where bench.json, bench.md and bench.svg go.")] = Path(
         ".parley/bench"
@@ -45,12 +60,17 @@ def bench(
 
     Callers speak in real time through the real services to a stand-in
     for the model; a minimal relay and an echo are measured beside them.
+    Then services at volume: tool calls a second through Kafka, facts a
+    second from a database, webhooks a second; a few seconds of each.
+    What would not fit into the time is left out, and the report says so.
     Linux, in a checkout with its test tools. Keep the machine quiet.
 
     \b
     Examples:
       parley bench
       parley bench --full --out results
+      parley bench --volume
+      parley bench --duties
       parley bench --upstream understudy --callers-max 30
     """
     program = _program()
@@ -61,7 +81,8 @@ def bench(
         "--rest-core": rest_core,
     }
     argv = [sys.executable, "-m", "load.bench", "--out", str(out), "--upstream", upstream]
-    argv += ["--callers-max", str(callers_max), *(["--full"] if full else [])]
+    flags = {"--full": full, "--volume": volume, "--duties": duties}
+    argv += ["--callers-max", str(callers_max), *(flag for flag, is_set in flags.items() if is_set)]
     for option, value in chosen.items():
         argv += [] if value is None else [option, str(value)]
     env = {**environment(), "PYTHONPATH": str(program.parents[2])}

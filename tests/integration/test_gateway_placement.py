@@ -33,6 +33,7 @@ async def opened_with(world: World, token: str) -> str:
 async def test_a_session_goes_to_the_owner_that_placement_names() -> None:
     async with FakeSessionService() as one, FakeSessionService() as two, running_gateway(one, two) as world:
         for service in (one, two):
+            await until(lambda: not world.gateway.sessions, why="the session before it to be over")
             assert await opened_with(world, token_for(world, service.url)) == service.url
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from parley_common.clock import ManualClock
 from parley_common.contracts.audio_link import Load
 from parley_gateway.placement import placement
 from parley_gateway.replicas import Replicas, addresses_of
@@ -93,3 +96,37 @@ async def test_a_real_name_is_looked_up_and_keeps_port_and_path() -> None:
 async def test_a_name_that_nobody_has_is_an_os_error() -> None:
     with pytest.raises(OSError, match=r".+"):
         await addresses_of("dns+ws://nobody.invalid:8081")
+
+
+def test_of_how_full_a_replica_is_nothing_is_known_once_no_session_of_ours_is_there() -> None:
+    replicas = Replicas((ONE,), lambda ready, why: None)
+    replicas.began(ONE)
+    replicas.told(ONE, Load(9, 10))
+    assert [(view.sessions_count, view.capacity) for view in replicas.views()] == [(9, 10)]
+    replicas.ended(ONE)
+    assert [(view.sessions_count, view.capacity) for view in replicas.views()] == [(0, None)]
+
+
+async def test_a_replica_that_is_heard_on_links_is_probed_one_time_in_four(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probed: list[str] = []
+
+    async def answers(url: str) -> bool:
+        probed.append(url)
+        return True
+
+    monkeypatch.setattr("parley_gateway.replicas.is_answering", answers)
+    clock = ManualClock()
+    replicas = Replicas((ONE, TWO), lambda ready, why: None)
+    watching = asyncio.create_task(replicas.watch(clock))
+    await clock.advance(0)
+    for _ in range(8):
+        replicas.told(ONE, Load(1, 10))
+        await clock.advance(500)
+    assert (probed.count(ONE), probed.count(TWO)) == (3, 9)
+    replicas.failed(ONE)
+    replicas.told(ONE, Load(1, 10))
+    await clock.advance(500)
+    assert (probed.count(ONE), probed.count(TWO)) == (4, 10), "what failed is asked at once"
+    watching.cancel()

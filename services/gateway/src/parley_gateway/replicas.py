@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 
 import structlog
 from websockets.uri import parse_uri
@@ -25,6 +26,8 @@ from parley_gateway.placement import ReplicaView
 
 PROBE_EVERY_MS = 500
 PROBE_WITHIN_S = 1.0
+HEARD_PROBED_EVERY = 4
+"""A replica that is heard lives; whether it is ready it says only when asked."""
 LOOK_UP_EVERY_MS = 5_000
 LOOK_UP_WITHIN_S = 2.0
 BY_NAME = "dns+ws"
@@ -37,6 +40,9 @@ log = structlog.get_logger("gateway")
 class _Known:
     is_ready: bool = False
     load: Load | None = None
+    """What it last said; null when none of our sessions is there to hear it."""
+    was_heard: bool = False
+    """Since the last round of probes."""
     ours_count: int = 0
     is_gone: bool = False
     """It is not listed, or its name has it no more: it gets nothing new, what is there may stay."""
@@ -83,6 +89,8 @@ class Replicas:
         """Count a session of ours less."""
         known = self._known[url]
         known.ours_count -= 1
+        if not known.ours_count:
+            known.load = None
         if known.is_gone and not known.ours_count:
             del self._known[url]
 
@@ -90,6 +98,7 @@ class Replicas:
         """Take what a replica says of itself."""
         if url in self._known:
             self._known[url].load = load
+            self._known[url].was_heard = True
 
     def failed(self, url: str) -> None:
         """Take it as unready until a probe says otherwise."""
@@ -97,16 +106,18 @@ class Replicas:
             self._known[url].is_ready = False
 
     async def watch(self, clock: Clock) -> None:
-        """Probe every replica twice a second, and look names up every five, until cancelled."""
+        """Probe twice a second, of those that are heard on links one time in four; look names up every five seconds."""
         looked_up_ms: int | None = None
-        while True:
+        for turn in count():
             now_ms = clock.now_ms()
             if self._names and (looked_up_ms is None or now_ms - looked_up_ms >= LOOK_UP_EVERY_MS):
                 looked_up_ms = now_ms
                 await self.look_up()
             async with asyncio.TaskGroup() as group:
-                for url in self._known:
-                    group.create_task(self._probe(url))
+                for url, known in self._known.items():
+                    if not known.is_ready or not known.was_heard or turn % HEARD_PROBED_EVERY == 0:
+                        group.create_task(self._probe(url))
+                    known.was_heard = False
             REPLICAS.set(self.ready_count)
             self._on_change(self.ready_count > 0, f"none of {', '.join(self._urls)} answers")
             await clock.sleep_ms(PROBE_EVERY_MS)

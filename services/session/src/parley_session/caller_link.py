@@ -82,6 +82,10 @@ class CallerLink:
         self.unreceived.message(message, text)
         return self._put(text)
 
+    def beat(self, text: str) -> None:
+        """Send a sign of life that nobody misses."""
+        self._put(text)
+
     def play(self, epoch: int, number: int, first_sample: int, pcm: bytes) -> bool:
         """Queue audio, split so that no frame is larger than the protocol allows."""
         most = (audio_link.FRAME_MAX_BYTES - audio_link.DOWNLINK_HEADER_BYTES) // 2 * 2

@@ -265,11 +265,14 @@ class Host:
             conductor.tell(ToolsSwitched(names))
 
     async def beat(self, stop: asyncio.Event) -> None:
-        """Every 500 ms: tell every gateway that we live, and give up links that were silent for 1.5 s."""
+        """Every 500 ms: tell every gateway that we live and how full we are; give up links and upstreams that are silent."""
         while not stop.is_set():
             now_ms = self._shared.clock.now_ms()
+            load = audio_link.encode(
+                audio_link.Load(self.sessions_count, self._shared.settings.sessions_max, self.is_draining)
+            )
             for conductor, link in list(self._sessions.values()):
-                link.send(audio_link.Beat())
+                link.beat(load)
                 conductor.check_upstream(now_ms)
                 conductor.check_link(now_ms, self._shared.settings.resume_grace_s * 1000)
             await self._shared.clock.sleep_ms(audio_link.BEAT_EVERY_MS)

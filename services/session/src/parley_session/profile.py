@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -100,12 +101,18 @@ def core_config(
             tokens_max=limits.tokens_max,
             usd_max=limits.usd_max,
             reconnect_ms=settings.reconnect_s * 1000,
-            rollover_ms=settings.rollover_min * 60_000,
+            rollover_ms=rollover_ms(attach.session_id, settings.rollover_min),
         ),
         tools=tuple(target(name, tool) for name, tool in model_names(tools)),
         local=local,
         prices=price_table().of(voice.model or settings.model, heard_by),
     )
+
+
+def rollover_ms(session_id: str, most_min: int) -> int:
+    """Return when a session's connection is replaced: one tenth earlier at most, so that many do not come due at once."""
+    most_ms = most_min * 60_000
+    return most_ms - zlib.crc32(session_id.encode()) % (most_ms // 10)
 
 
 def _ms(seconds: int | None) -> int | None:

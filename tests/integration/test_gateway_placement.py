@@ -93,7 +93,7 @@ async def test_a_replica_that_failed_is_tried_last_until_a_probe_says_it_is_well
         running_gateway(mute, alive) as world,
     ):
         mute.is_mute = True
-        monkeypatch.setattr("parley_gateway.replicas.is_answering", never_answers)
+        monkeypatch.setattr("parley_gateway.replicas.probe", never_answers)
         await until(
             lambda: len(probes) == 2, why="the probes to hang, so that nobody else speaks of readiness"
         )

@@ -153,16 +153,9 @@ class Simulation:
         return places
 
     def _owners(self, gateway: Ints) -> Ints:
-        """Return of the two owners of each session the one that its gateway has fewer sessions at: it knows of no others."""
-        crowd, cells = self.crowd, self.d.cells
-        per_cell, running = self.d.session_replicas // cells, crowd.running()
-        ours = np.bincount(
-            crowd.gateway[running] * per_cell + crowd.replica[running] // cells,
-            minlength=self.d.gateways * per_cell,
-        )
-        one, other = self.replicas.pair(self._rng, gateway % cells)
-        first, second = (ours[gateway * per_cell + each // cells] for each in (one, other))
-        chosen: Ints = np.where(first <= second, one, other)
+        """Return the less full of the two owners of each session, as they were when this second began."""
+        one, other = self.replicas.pair(self._rng, gateway % self.d.cells)
+        chosen: Ints = np.where(self.replicas.at[one] <= self.replicas.at[other], one, other)
         return chosen
 
     # -- partings -------------------------------------------------------------------------------------

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from parley_common.contracts.operations import USAGE_EVERY_S
+from parley_common.contracts.operations import USAGE_AT_LEAST_EVERY_S
 from parley_common.contracts.topics import TOOL_RESULTS, tool_calls_topic
 from parley_common.outbox import SHARDS
 from parley_gateway.replicas import PROBE_EVERY_MS
 from parley_session.settings import SessionSettings
 
 PROBES_PER_S = 1000 / PROBE_EVERY_MS
-TOLD_PER_S = 1 / USAGE_EVERY_S
+TOLD_PER_S = 1 / USAGE_AT_LEAST_EVERY_S
 TIERS = {
     1: (200, 40_000),
     2: (400, 200_000),
@@ -150,8 +150,8 @@ class World:
     """How long a client takes to come back by another gateway."""
     quiet_mean_s: float = 5.0
     """How long a roll-over that is due waits for a quiet moment."""
-    rollover_jitter_s: float = 0.0
-    """The code has none."""
+    rollover_jitter_s: float = 330.0
+    """A tenth of the 55 minutes, as ``rollover_ms`` in profile.py spreads them."""
     in_step_at_s: float | None = 1_200.0
     """When those that ran at the begin, connected in one second, are due to roll over."""
     session_crash_at_s: int | None = 1_800

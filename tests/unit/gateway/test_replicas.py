@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from harness.http_server import HttpServer, Reply, Request
+from harness.waiting import until
 from parley_common.clock import ManualClock
 from parley_common.contracts.audio_link import Load
 from parley_gateway.placement import placement
@@ -98,13 +100,31 @@ async def test_a_name_that_nobody_has_is_an_os_error() -> None:
         await addresses_of("dns+ws://nobody.invalid:8081")
 
 
-def test_of_how_full_a_replica_is_nothing_is_known_once_no_session_of_ours_is_there() -> None:
-    replicas = Replicas((ONE,), lambda ready, why: None)
-    replicas.began(ONE)
-    replicas.told(ONE, Load(9, 10))
-    assert [(view.sessions_count, view.capacity) for view in replicas.views()] == [(9, 10)]
-    replicas.ended(ONE)
-    assert [(view.sessions_count, view.capacity) for view in replicas.views()] == [(0, None)]
+@pytest.mark.parametrize(
+    ("body", "view"),
+    [
+        ('{"ready": true, "load": {"sessions": 9, "capacity": 10, "draining": false}}', (True, 9, 10, False)),
+        ('{"ready": true, "load": {"sessions": 9, "capacity": 10, "draining": true}}', (True, 9, 10, True)),
+        ('{"ready": true}', (True, 0, None, False)),
+        ('{"load": "full"}', (True, 0, None, False)),
+        ("ready", (True, 0, None, False)),
+    ],
+)
+async def test_a_probe_tells_how_full_a_replica_is(
+    body: str, view: tuple[bool, int, int | None, bool]
+) -> None:
+    def answer(request: Request) -> Reply:
+        return Reply(200, body.encode(), {"Content-Type": "application/json"})
+
+    clock = ManualClock()
+    with HttpServer(answer) as server:
+        url = server.url.rstrip("/").replace("http", "ws")
+        replicas = Replicas((url,), lambda ready, why: None)
+        watching = asyncio.create_task(replicas.watch(clock))
+        await until(lambda: replicas.ready_count, why="the probe")
+        watching.cancel()
+    (seen,) = replicas.views()
+    assert (seen.is_ready, seen.sessions_count, seen.capacity, seen.is_draining) == view
 
 
 async def test_a_replica_that_is_heard_on_links_is_probed_one_time_in_four(
@@ -112,11 +132,11 @@ async def test_a_replica_that_is_heard_on_links_is_probed_one_time_in_four(
 ) -> None:
     probed: list[str] = []
 
-    async def answers(url: str) -> bool:
+    async def answers(url: str) -> tuple[bool, Load | None]:
         probed.append(url)
-        return True
+        return True, None
 
-    monkeypatch.setattr("parley_gateway.replicas.is_answering", answers)
+    monkeypatch.setattr("parley_gateway.replicas.probe", answers)
     clock = ManualClock()
     replicas = Replicas((ONE, TWO), lambda ready, why: None)
     watching = asyncio.create_task(replicas.watch(clock))

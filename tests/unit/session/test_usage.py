@@ -92,6 +92,17 @@ def test_a_business_that_ceased_is_told_once_more_and_then_no_more() -> None:
     assert book.reports() == []
 
 
+async def test_a_count_that_changed_is_told_at_once_and_one_that_did_not_every_other_second() -> None:
+    clock = ManualClock()
+    book = UsageBook("session-0", clock)
+    told = []
+    for ids in (("s1",), ("s1",), ("s1",), ("s1", "s2"), ("s1", "s2"), ("s1", "s2")):
+        book.count([(each, Spent("cap", 10, 0.1)) for each in ids])
+        told.append([report.sessions for report in book.reports()])
+        await clock.advance(1_000)
+    assert told == [[1], [], [1], [2], [], [2]]
+
+
 def test_a_report_nobody_can_read_changes_nothing() -> None:
     book = UsageBook("session-0", ManualClock())
     book.take("session-1:cap", b"{not json")

@@ -65,8 +65,14 @@ class _Metrics(Response):
     media_type = CONTENT_TYPE_LATEST
 
 
-def http_app(service: str, readiness: Readiness, *, docs: bool = False) -> FastAPI:
-    """Return a FastAPI app with /healthz, /readyz and /metrics."""
+def http_app(
+    service: str,
+    readiness: Readiness,
+    *,
+    docs: bool = False,
+    about: Callable[[], dict[str, Any]] = dict,
+) -> FastAPI:
+    """Return a FastAPI app with /healthz, /readyz and /metrics. ``about`` is what /readyz says besides."""
     app = FastAPI(
         title=f"parley {service}",
         docs_url="/docs" if docs else None,
@@ -82,7 +88,7 @@ def http_app(service: str, readiness: Readiness, *, docs: bool = False) -> FastA
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
         waiting_for = readiness.waiting_for
-        body = {"service": service, "ready": not waiting_for, "waiting_for": waiting_for}
+        body = {"service": service, "ready": not waiting_for, "waiting_for": waiting_for, **about()}
         return JSONResponse(body, status_code=503 if waiting_for else 200)
 
     @app.get("/metrics", response_class=_Metrics)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
+import msgspec
 import structlog
 from websockets.uri import parse_uri
 
@@ -33,14 +35,27 @@ LOOK_UP_WITHIN_S = 2.0
 BY_NAME = "dns+ws"
 """The scheme of a name that stands for all its addresses, such as a headless service of Kubernetes."""
 
+READYZ_MAX_BYTES = 16 * 1024
+_CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d{1,6})\r\n")
+
 log = structlog.get_logger("gateway")
+
+
+class _LoadSaid(msgspec.Struct):
+    sessions: int
+    capacity: int
+    draining: bool = False
+
+
+class _Readyz(msgspec.Struct):
+    load: _LoadSaid | None = None
 
 
 @dataclass(slots=True)
 class _Known:
     is_ready: bool = False
     load: Load | None = None
-    """What it last said; null when none of our sessions is there to hear it."""
+    """What it last said, when it was probed or on a link; null: nothing yet."""
     was_heard: bool = False
     """Since the last round of probes."""
     ours_count: int = 0
@@ -89,8 +104,6 @@ class Replicas:
         """Count a session of ours less."""
         known = self._known[url]
         known.ours_count -= 1
-        if not known.ours_count:
-            known.load = None
         if known.is_gone and not known.ours_count:
             del self._known[url]
 
@@ -140,30 +153,47 @@ class Replicas:
                 del self._known[url]
 
     async def _probe(self, url: str) -> None:
-        is_ready = await is_answering(url)
+        is_ready, load = await probe(url)
         known = self._known.get(url)
         if known is None:
             return
-        if is_ready and not known.is_ready:
-            known.load = None  # It came back: what it said before it went no longer holds.
+        if load is not None or (is_ready and not known.is_ready):
+            known.load = load  # It came back: what it said before it went no longer holds.
         known.is_ready = is_ready
 
 
 async def is_answering(url: str) -> bool:
     """Say whether the service at a ws(s) base URL answers 200 to GET /readyz within a second."""
+    return (await probe(url))[0]
+
+
+async def probe(url: str) -> tuple[bool, Load | None]:
+    """Return whether the service at a ws(s) base URL is ready, and how full it says it is: GET /readyz, in a second."""
     uri = parse_uri(url)
     context = ssl.create_default_context() if uri.secure else None
     writer: asyncio.StreamWriter | None = None
-    with suppress(OSError):
+    with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         try:
             async with asyncio.timeout(PROBE_WITHIN_S):
                 reader, writer = await asyncio.open_connection(uri.host, uri.port, ssl=context)
                 writer.write(f"GET {uri.path}/readyz HTTP/1.0\r\nHost: {uri.host}\r\n\r\n".encode())
-                return (await reader.readline()).split(b" ")[1:2] == [b"200"]
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = _CONTENT_LENGTH.search(head)
+                body = await reader.readexactly(min(int(size[1]), READYZ_MAX_BYTES)) if size else b""
+                return head.split(b" ", 2)[1:2] == [b"200"], _load_of(body)
         finally:
             if writer is not None:
                 writer.transport.abort()
-    return False
+    return False, None
+
+
+def _load_of(body: bytes) -> Load | None:
+    """Return the ``load`` in a /readyz answer; null when it has none that makes sense."""
+    try:
+        said = msgspec.json.decode(body, type=_Readyz).load
+    except msgspec.DecodeError:
+        return None
+    return Load(said.sessions, said.capacity, said.draining) if said is not None else None
 
 
 def _view(url: str, known: _Known) -> ReplicaView:

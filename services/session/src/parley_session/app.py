@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 
 from parley_common.audio_door import Accepted, Refusal, audio_door
@@ -53,7 +54,7 @@ LINK_FRAME_MAX_BYTES = 1024 * 1024
 
 def build_app(settings: SessionSettings, host: Host, callbacks: Callbacks, readiness: Readiness) -> FastAPI:
     """Return the HTTP app with the link endpoint."""
-    app = http_app("session", readiness)
+    app = http_app("session", readiness, about=lambda: {"load": msgspec.structs.asdict(host.load)})
     token = settings.parley.internal_token.get_secret_value()
     add_operators(app, host, token)
     add_callbacks(app, callbacks, token)

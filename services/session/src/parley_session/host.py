@@ -75,6 +75,11 @@ class Host:
     def sessions_count(self) -> int:
         return len(self._sessions) + self._opening
 
+    @property
+    def load(self) -> audio_link.Load:
+        """Return how full this replica is."""
+        return audio_link.Load(self.sessions_count, self._shared.settings.sessions_max, self.is_draining)
+
     async def serve(self, socket: Socket) -> None:
         """Run the session of one link, from its attach to its end."""
         link = CallerLink(socket)
@@ -268,9 +273,7 @@ class Host:
         """Every 500 ms: tell every gateway that we live and how full we are; give up links and upstreams that are silent."""
         while not stop.is_set():
             now_ms = self._shared.clock.now_ms()
-            load = audio_link.encode(
-                audio_link.Load(self.sessions_count, self._shared.settings.sessions_max, self.is_draining)
-            )
+            load = audio_link.encode(self.load)
             for conductor, link in list(self._sessions.values()):
                 link.beat(load)
                 conductor.check_upstream(now_ms)

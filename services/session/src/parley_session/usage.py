@@ -1,8 +1,8 @@
 """Usage across replicas: what each business runs and has spent today, here and elsewhere.
 
-Every second this replica tells its own counts on parley.usage and reads everyone's. Counts expire, spending
-does not before its day (UTC) is over. Replicas see each other a second or two late, so limits overshoot by
-what opens in that time.
+This replica tells its own counts on parley.usage, a second after they changed and else every two, and reads
+everyone's. Counts expire, spending does not before its day (UTC) is over. Replicas see each other's sessions a second or
+two late, and their spending up to three, so limits overshoot by what opens, or is spent, in that time.
 
 Law: a replica that starts again goes on from what it had said it spent.
 """
@@ -13,12 +13,17 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import structlog
 
 from parley_common.clock import Clock
-from parley_common.contracts.operations import USAGE_DEAD_AFTER_S, USAGE_EVERY_S, UsageReport
+from parley_common.contracts.operations import (
+    USAGE_AT_LEAST_EVERY_S,
+    USAGE_DEAD_AFTER_S,
+    USAGE_EVERY_S,
+    UsageReport,
+)
 from parley_common.contracts.record import Record, read_contract, to_json
 from parley_common.contracts.topics import USAGE
 from parley_common.errors import DependencyUnavailable, InvalidRecord
@@ -27,6 +32,7 @@ from parley_common.telemetry import Gauge
 from parley_session.meters import INVALID_RECORDS
 
 WINDOW_S = 60
+AT_LEAST_EVERY = timedelta(seconds=USAGE_AT_LEAST_EVERY_S)
 
 log = structlog.get_logger("usage")
 USD_TODAY = Gauge(
@@ -54,6 +60,8 @@ class _Own:
     tokens: int = 0
     said: bool = False
     """Its counts of zero have been told."""
+    told: tuple[int, datetime] | None = None
+    """The sessions that were last told, and when."""
     window: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW_S))
     """Tokens of each of the last seconds."""
 
@@ -109,7 +117,11 @@ class UsageBook:
             idle = not own.sessions and not any(own.window)
             if idle and own.said:
                 continue
-            own.said = idle
+            if not idle and own.told is not None:
+                sessions, at = own.told
+                if sessions == own.sessions and now - at < AT_LEAST_EVERY:
+                    continue
+            own.said, own.told = idle, (own.sessions, now)
             told.append(
                 UsageReport(
                     replica=self._replica,

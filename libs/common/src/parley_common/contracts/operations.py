@@ -12,6 +12,9 @@ from pydantic import Field
 from parley_common.contracts.record import Contract
 
 USAGE_EVERY_S = 1
+"""How soon a count that changed is told."""
+USAGE_AT_LEAST_EVERY_S = 2
+"""How often one that did not."""
 USAGE_DEAD_AFTER_S = 5
 """Counts older than this are of a replica that is gone; what it spent stays spent."""
 

@@ -228,8 +228,8 @@ async def _until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> No
 def _spare_the_collector() -> None:
     """Keep the cyclic collector from what has been loaded, and from coming often: it stops the loop.
 
-    A full collection of what a service has imported took 0.3 s, several times while a hundred sessions opened. What
-    sessions and records leave behind is freed by counting, nearly all of it; cycles wait a little longer.
+    Of what a service has imported alone, 157,000 objects, a full collection takes 77 ms of a quiet core. What sessions
+    and records leave behind is freed by counting, nearly all of it; cycles wait a little longer.
     """
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)

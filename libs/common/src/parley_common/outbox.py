@@ -123,6 +123,20 @@ def outbox_tables(metadata: MetaData) -> OutboxTables:
     return OutboxTables(rows, heads)
 
 
+def outbox_row(record: Record, *, aggregate_id: str, seq: int, now: datetime) -> dict[str, Any]:
+    """Return a record as a row of the outbox."""
+    return {
+        "aggregate_id": aggregate_id,
+        "seq": seq,
+        "shard": shard_of(aggregate_id),
+        "topic": record.topic,
+        "key": record.key,
+        "value": record.value,
+        "headers": [[name, value.decode()] for name, value in record.headers],
+        "created_at": now,
+    }
+
+
 class Outbox:
     """Where a service writes its facts, inside its own unit of work.
 
@@ -166,17 +180,11 @@ class Outbox:
         self, session: AsyncSession, record: Record, *, aggregate_id: str, seq: int, now: datetime
     ) -> None:
         """Write a record that is already made."""
-        row = {
-            "aggregate_id": aggregate_id,
-            "seq": seq,
-            "shard": shard_of(aggregate_id),
-            "topic": record.topic,
-            "key": record.key,
-            "value": record.value,
-            "headers": [[name, value.decode()] for name, value in record.headers],
-            "created_at": now,
-        }
-        await session.execute(self._insert, row)
+        await self.add_rows(session, [outbox_row(record, aggregate_id=aggregate_id, seq=seq, now=now)])
+
+    async def add_rows(self, session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
+        """Write records of one moment, as ``outbox_row`` makes them, by one statement."""
+        await session.execute(self._insert, list(rows))
         event.listen(session.sync_session, "after_commit", self._after_commit)
 
     def _after_commit(self, session: Session) -> None:

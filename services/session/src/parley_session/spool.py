@@ -9,9 +9,11 @@ Law: session.ended is never dropped.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 from sqlalchemy import MetaData, delete, func, select
@@ -20,11 +22,14 @@ from parley_common.contracts.record import Fact, fact_record
 from parley_common.contracts.sessions import SessionEnded
 from parley_common.db import Database
 from parley_common.kafka import Publisher
-from parley_common.outbox import Outbox, Relay, outbox_tables
+from parley_common.outbox import Outbox, Relay, outbox_row, outbox_tables
 from parley_common.telemetry import Counter
 
 MEMORY_MAX = 10_000
 BATCH_MAX = 200
+LINGER_S = 0.05
+SESSIONS_REMEMBERED_MAX = 50_000
+"""Of those that have written last: many times more than run here while one session says nothing."""
 
 log = structlog.get_logger("spool")
 DROPPED = Counter("parley_session_facts_dropped", "Session facts dropped because the spool was full")
@@ -52,6 +57,8 @@ class Spool:
         self._outbox.on_commit(self._relay.wake)
         self._facts_max = facts_max
         self._memory: asyncio.Queue[Spooled] = asyncio.Queue()
+        self._seqs: dict[str, int] = {}
+        """Of the newest fact of each session; the session that was last written is last."""
         self._rows = 0
 
     def record(
@@ -81,18 +88,23 @@ class Spool:
             if not batch:
                 return
             async with self._database.begin() as session:
-                for spooled in batch:
-                    record = fact_record(
-                        spooled.fact,
-                        source="session",
-                        time=spooled.at,
-                        fact_id=spooled.fact_id,
-                        traceparent=spooled.traceparent,
-                    )
-                    key = spooled.fact.key
-                    seq = await self._outbox.next_seq(session, key)
-                    await self._outbox.add_record(session, record, aggregate_id=key, seq=seq, now=spooled.at)
+                await self._outbox.add_rows(session, [self._row(spooled) for spooled in batch])
             await self._make_room(len(batch))
+
+    def _row(self, spooled: Spooled) -> dict[str, Any]:
+        record = fact_record(
+            spooled.fact,
+            source="session",
+            time=spooled.at,
+            fact_id=spooled.fact_id,
+            traceparent=spooled.traceparent,
+        )
+        key = spooled.fact.key
+        # A session lives and dies in this process, so its facts are numbered here; the newest sessions are remembered.
+        seq = self._seqs[key] = self._seqs.pop(key, 0) + 1
+        if len(self._seqs) > SESSIONS_REMEMBERED_MAX:
+            del self._seqs[next(iter(self._seqs))]
+        return outbox_row(record, aggregate_id=key, seq=seq, now=spooled.at)
 
     async def _next_batch(self, stop: asyncio.Event) -> list[Spooled]:
         """Wait for facts; an empty batch means that all is written and ``stop`` is set."""
@@ -104,6 +116,10 @@ class Spool:
                     first = await self._memory.get()
             except TimeoutError:
                 continue
+            # Facts of other sessions that come in this moment share its transaction.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    await stop.wait()
             return [first, *self._taken(BATCH_MAX - 1)]
         return self._taken(BATCH_MAX)
 

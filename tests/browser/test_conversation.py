@@ -24,6 +24,13 @@ QUESTION = "What is a bridge loan?"
 LINES = "document.querySelector('parley-widget').shadowRoot.querySelectorAll"
 
 
+def answered(*, after_lines: int) -> str:
+    """Return what is true in a page once the agent has answered, and so many lines stood there before."""
+    agent = "client().lines.findLastIndex((l) => l.role === 'assistant' && l.final)"
+    caller = "client().lines.findIndex((l) => l.role === 'user')"
+    return f"{agent} > {caller} && client().lines.length > {after_lines}"
+
+
 async def test_talking_over_the_agent_silences_it_and_the_page_shows_what_was_heard(
     parley: RunningParley, processes: Processes, tmp_path: Path, remark: Callable[[str], None]
 ) -> None:
@@ -132,12 +139,7 @@ async def test_who_has_no_microphone_types_rates_and_sees_the_facts(
         await tab.until("client().isConnected && client().mode === 'text'")
         await tab.type(INPUT, QUESTION)
         await tab.key("Enter")
-        await tab.until(
-            "client().lines.findLastIndex((l) => l.role === 'assistant' && l.final)"
-            " > client().lines.findIndex((l) => l.role === 'user') && client().lines.length > 1",
-            30,
-            "an answer",
-        )
+        await tab.until(answered(after_lines=1), 30, "an answer")
         assert uplink(tab) == []
         own = await tab.js("client().lines.find((l) => l.role === 'user').text")
         assert own == QUESTION
@@ -173,12 +175,7 @@ async def test_a_gateway_that_is_killed_and_started_again_costs_the_conversation
         await tab.until("seen.some((e) => e.code === 'reconnected')", 60, "the gateway to be there again")
         await tab.type(INPUT, QUESTION)
         await tab.key("Enter")
-        await tab.until(
-            "client().lines.findLastIndex((l) => l.role === 'assistant' && l.final)"
-            " > client().lines.findIndex((l) => l.role === 'user') && client().lines.length > 2",
-            30,
-            "an answer",
-        )
+        await tab.until(answered(after_lines=2), 30, "an answer")
         greeting = (await tab.js("client().measure()"))["items"][0]
         assert greeting["rendered"] > 0
         assert await seen(tab, "error") == []

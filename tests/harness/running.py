@@ -21,18 +21,11 @@ from harness.maildir import Mail, mails
 from harness.ports import free_port, release
 from harness.processes import Proc, Processes
 from harness.waiting import until_blocking
+from parley_launcher.commands.try_start import PORTS
 from parley_launcher.talk.report import TalkReport
 from parley_launcher.talk.run import TalkOptions, run_talk
 from parley_launcher.talk.turns import CallerTurn
 
-PORTS = (
-    "GATEWAY_PORT",
-    "SESSION_PORT",
-    "TOOLS_PORT",
-    "NOTIFY_PORT",
-    "UNDERSTUDY_PORT",
-    "PARLEY_UP_KAFKA_PORT",
-)
 READY_S = 120.0
 
 

@@ -111,18 +111,20 @@ async def test_optional_duties_are_done_where_they_are_on_and_left_where_they_ar
     backends = await start_backends(lab, kafka_broker)
     stop_tools(backends)
     run = Run(Plan(parts=frozenset({"duties"})), lab, say=lambda _: None)
-    duties = Duties(lab, backends, run.duty_steps)
     plan = DutiesPlan(SHORT.callers, SHORT.measure_s, rounds=1, duties=(ALL,))
-    await duties.measure(plan, begins=lambda _: len(duties.steps) < 2, tell=lambda _: None)
-    none, every = run.duty_steps
-    for step in (none, every):
-        check(step.measured)
-        assert step.seen["facts"] > SHORT.callers
-        assert step.is_done, step.seen
-    assert not any(none.seen[duty.name] for duty in DUTIES)
+    duties = Duties(lab, backends, run.duty_pairs)
+    await duties.measure(plan, begins=lambda _: True, tell=lambda _: None)
+    (pair,) = run.duty_pairs
+    for side in (pair.off, pair.on):
+        check(side.measured)
+        assert side.seen["facts"] > SHORT.callers
+        assert side.is_done, side.seen
+    assert not any(pair.off.seen[duty.name] for duty in DUTIES)
+    assert all(pair.on.seen[duty.name] for duty in DUTIES)
     page = report.markdown(run, datetime(2026, 1, 2, tzinfo=UTC))
-    assert "3 callers." in page
-    assert "not built: checkpoints" in page
+    assert "3 callers on each side." in page
+    assert "| without any |" in page
+    assert "| all |" in page
 
 
 async def test_what_a_run_has_no_time_for_is_left_out_and_said(lab: Lab, kafka_broker: Broker) -> None:

@@ -1,30 +1,37 @@
-"""What each optional duty of Parley costs: the same callers with it and without, in turn, because machines are noisy.
+"""What each optional duty of Parley costs: the same callers with it and without, side by side.
 
-A duty is what a deployment or a business may switch on. Each step starts tools, session service and gateway anew, with
-one duty, with none or with all: none, tracing, none, heard text, none and so on, and all of that again. What a duty adds
-is its step less the mean of the two without any beside it.
+A duty is what a deployment or a business may switch on. In each pair two whole Parleys run at once, on the same core and
+for the same seconds, one without any duty and one with one of them: what else the machine does takes from both alike.
+Their difference is what the duty costs. A pair of two without any shows how far such differences can be trusted; every
+pair is run again, with places exchanged. Kafka serves both and is in no figure.
 
-Law: a duty counts as measured only where it was seen to be done, and to be left when it was off.
+Law: a duty counts as measured only where it was seen to be done, and to be left where it was off.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Any
+from uuid import uuid4
 
 import psutil
 
 from harness.otlp import OtlpCollector
+from harness.topics import Topics
 from load.bench.machine import on_core
-from load.bench.steps import START_S, Ladder, Measured, Rung
-from load.bench.systems import Backends, Lab, furnish, start_system, start_tools, stop_tools
+from load.bench.steps import Ladder, Measured, Rung
+from load.bench.systems import Backends, Lab, Running, furnish, start_system, start_tools, stop_tools
+from load.bench.turns import TOOL
+from parley_common.contracts.topics import tool_calls_topic
 
-TOOLS_START_S = 4.0
-Services = Mapping[str, float]
+PAIR_START_S = 16.0
+"""What it takes to start, to warm up and to end the processes of a pair."""
 
 
 @dataclass(frozen=True)
@@ -65,37 +72,33 @@ NOT_SWITCHED = (
 
 @dataclass(frozen=True)
 class DutiesPlan:
-    """How many callers, for how long, how often."""
+    """How many callers each of the two has, for how long, how often."""
 
     callers: int = 10
-    measure_s: float = 8.0
+    measure_s: float = 10.0
     rounds: int = 2
-    duties: tuple[Duty, ...] = (*DUTIES, ALL)
+    duties: tuple[Duty, ...] = (NONE, *DUTIES, ALL)
 
     @property
     def rung(self) -> Rung:
         return Rung(self.callers, self.measure_s, per_s=10)
 
     @property
-    def step_s(self) -> float:
-        """How long a step takes, with the start of all processes."""
-        return START_S + TOOLS_START_S + self.rung.lasts_s()
+    def pair_s(self) -> float:
+        """How long a pair takes, with the start of all processes."""
+        return PAIR_START_S + self.rung.lasts_s()
 
-    def order(self) -> Iterator[Duty]:
-        """Yield what is on in each step: none first and last, and none between any two."""
-        yield NONE
-        for _ in range(self.rounds):
-            for duty in self.duties:
-                yield duty
-                yield NONE
+    def order(self) -> Iterator[tuple[int, Duty]]:
+        """Yield round and duty of each pair."""
+        return ((round_, duty) for round_ in range(self.rounds) for duty in self.duties)
 
 
-FULL_DUTIES = DutiesPlan(measure_s=15.0, rounds=3)
+FULL_DUTIES = DutiesPlan(measure_s=20.0, rounds=4)
 
 
 @dataclass(frozen=True)
-class DutyStep:
-    """The callers with one duty, with all or with none."""
+class Side:
+    """One of the two Parleys of a pair."""
 
     duty: str
     measured: Measured
@@ -103,9 +106,10 @@ class DutyStep:
     """By duty, how often it was seen to be done; under ``facts`` those that Kafka has, under ``unsent`` the others."""
 
     @property
-    def cpu_ms(self) -> Services:
-        """Return what each service took for a second of session, Kafka too."""
-        return {**self.measured.cpu_ms_per_session_s, **self.measured.backends_ms_per_session_s}
+    def cpu_ms(self) -> Mapping[str, float]:
+        """Return what each service took for a second of session."""
+        tools = self.measured.backends_ms_per_session_s["tools"]
+        return {**self.measured.cpu_ms_per_session_s, "tools": tools}
 
     @property
     def latency_ms(self) -> Mapping[str, float]:
@@ -120,6 +124,18 @@ class DutyStep:
         done = {duty.name for duty in DUTIES if self.seen[duty.name]}
         return done == due and self.seen["facts"] > 0 and not self.seen["unsent"]
 
+    def as_dict(self) -> dict[str, Any]:
+        seen = {"seen": dict(self.seen), "is_done": self.is_done}
+        return {"duty": self.duty, **seen, "measured": self.measured.as_dict()}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same callers without any duty, and with one."""
+
+    off: Side
+    on: Side
+
 
 @dataclass(frozen=True)
 class Added:
@@ -131,7 +147,7 @@ class Added:
 
 @dataclass(frozen=True)
 class DutyCost:
-    """What one duty costs."""
+    """What one duty costs; of none, how far two that are alike differ."""
 
     duty: str
     cpu_ms: Mapping[str, Added]
@@ -140,109 +156,142 @@ class DutyCost:
     is_done: bool
 
 
-def costs(steps: Sequence[DutyStep]) -> list[DutyCost]:
-    """Return what each duty adds: each of its steps less the mean of the steps without any just before and after."""
-    found: dict[str, list[tuple[DutyStep, list[DutyStep]]]] = {}
-    for before, step, after in zip(steps, steps[1:], steps[2:], strict=False):
-        if step.duty != NONE.name:
-            found.setdefault(step.duty, []).append((step, [before, after]))
+def costs(pairs: Sequence[Pair]) -> list[DutyCost]:
+    """Return what each duty adds."""
+    found: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault(pair.on.duty, []).append(pair)
     return [
         DutyCost(
             duty=duty,
-            cpu_ms=_added([(on.cpu_ms, [off.cpu_ms for off in offs]) for on, offs in rounds]),
-            latency_ms=_added([(on.latency_ms, [off.latency_ms for off in offs]) for on, offs in rounds]),
-            is_done=all(one.is_done for on, offs in rounds for one in (on, *offs)),
+            cpu_ms=_added([(pair.on.cpu_ms, pair.off.cpu_ms) for pair in rounds]),
+            latency_ms=_added([(pair.on.latency_ms, pair.off.latency_ms) for pair in rounds]),
+            is_done=all(side.is_done for pair in rounds for side in (pair.off, pair.on)),
         )
         for duty, rounds in found.items()
     ]
 
 
-def _added(rounds: Sequence[tuple[Services, Sequence[Services]]]) -> dict[str, Added]:
-    names = rounds[0][0]
-    deltas = {
-        name: tuple(round(on[name] - fmean(off[name] for off in offs), 3) for on, offs in rounds)
-        for name in names
-    }
+def _added(rounds: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]) -> dict[str, Added]:
+    deltas = {name: tuple(round(on[name] - off[name], 3) for on, off in rounds) for name in rounds[0][0]}
     return {name: Added(round(fmean(values), 3), values) for name, values in deltas.items()}
 
 
-@dataclass
 class Duties:
-    """The part of a run that measures duties; it has the tools service to itself."""
+    """The part of a run that measures duties; no other tools service has its database meanwhile."""
 
-    lab: Lab
-    backends: Backends
-    """Whose tools service has ended; its database has its tables."""
-    steps: list[DutyStep] = field(default_factory=list)
+    def __init__(self, lab: Lab, backends: Backends, pairs: list[Pair]) -> None:
+        """``backends`` are those whose tools service has ended, and whose database has its tables."""
+        self.pairs = pairs
+        self._lab, self._backends = lab, backends
+        self._services = tuple(f"bench_{uuid4().hex[:8]}_{place}" for place in (0, 1))
+        """By place: each of a pair has a tools service, and so a topic of calls, of its own."""
 
     async def measure(
-        self, plan: DutiesPlan, begins: Callable[[Duty], bool], tell: Callable[[DutyStep], None]
+        self, plan: DutiesPlan, begins: Callable[[Duty], bool], tell: Callable[[Pair], None]
     ) -> None:
-        """Go through all steps, until ``begins`` says that there is no time for one more."""
-        for number, duty in enumerate(plan.order()):
+        """Go through all pairs, until ``begins`` says that there is no time for one more."""
+        for service in self._services:
+            topic = tool_calls_topic(service)
+            await Topics(self._backends.broker.bootstrap_servers).create(topic.name, topic.partitions)
+        for round_, duty in plan.order():
             if not begins(duty):
                 return
-            self.steps.append(await self._step(duty, plan.rung, f"duty-{number}-{duty.name}"))
-            tell(self.steps[-1])
+            self.pairs.append(await self._pair(duty, plan.rung, round_))
+            tell(self.pairs[-1])
 
-    async def _step(self, duty: Duty, rung: Rung, name: str) -> DutyStep:
-        with on_core(self.lab.cores.rest):
+    async def _pair(self, duty: Duty, rung: Rung, round_: int) -> Pair:
+        name, place = f"duty-{round_}-{duty.name}", round_ % 2
+        with on_core(self._lab.cores.rest):
             collector = OtlpCollector()
         with collector:
-            backends = await self._started(duty, name, collector.url)
+            off = _Parley(self._lab, self._backends, NONE, f"{name}-off", place, self._services)
+            on = _Parley(self._lab, self._backends, duty, f"{name}-on", 1 - place, self._services)
             try:
-                log = self.lab.folder / f"log-{name}"
-                log.mkdir(parents=True)
-                running = await start_system(self.lab, "parley", log, backends)
-                stairs = Ladder(self.lab, running, log, backends)
-                try:
-                    await stairs.begin()
-                    measured = await stairs.climb(rung)
-                    followers = _links_to_kafka(running.services["gateway"].pid, backends)
-                finally:
-                    await stairs.close()
+                await asyncio.gather(off.start(collector.url), on.start(collector.url))
+                both = await asyncio.gather(off.climb(rung), on.climb(rung))
             finally:
-                stop_tools(backends)
-            said = running.services["session"].log().count("turn.completed")
-            facts, with_words, unsent = spooled(backends)
-            seen = {TRACING.name: len(collector.spans()), HEARD_TEXT.name: with_words, LOGS.name: said}
-            return DutyStep(
-                duty.name, measured, {**seen, LIMITS.name: followers, "facts": facts, "unsent": unsent}
-            )
-
-    async def _started(self, duty: Duty, name: str, collector_url: str) -> Backends:
-        """Start a tools service that has the duty, on the tables that are there; the rest is told of it by the value."""
-        tables = self.backends.state_dir / "tools.db"
-        env = {**NONE.env, **duty.env, "TOOLS_DATABASE_URL": f"sqlite+aiosqlite:///{tables}"}
-        env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector_url} if duty.is_traced else {}
-        state_dir = self.lab.folder / f"state-{name}"
-        furnish(state_dir, duty.business)
-        return await start_tools(self.lab, self.backends.broker, state_dir, env)
+                await asyncio.gather(off.close(), on.close())
+            spans = len(collector.spans())
+        return Pair(
+            Side(NONE.name, both[0], {TRACING.name: 0, **off.seen()}),
+            Side(duty.name, both[1], {TRACING.name: spans, **on.seen()}),
+        )
 
 
-def spooled(backends: Backends) -> tuple[int, int, int]:
-    """Return of a session service that has ended how many facts Kafka has, how many of those have words, how many wait."""
-    with closing(sqlite3.connect(backends.state_dir / "session-0.db")) as spool:
+class _Parley:
+    """One of the two of a pair: its tools service, its session service, its gateway, its callers."""
+
+    def __init__(
+        self, lab: Lab, common: Backends, duty: Duty, name: str, place: int, services: Sequence[str]
+    ) -> None:
+        self._lab, self._common, self._duty = lab, common, duty
+        self._name, self._place, self._service = name, place, services[place]
+        self._backends: Backends | None = None
+        self._running: Running | None = None
+        self._stairs: Ladder | None = None
+        self._followers = 0
+
+    async def start(self, collector_url: str) -> None:
+        """Start everything, and warm it up."""
+        tables = self._common.state_dir / "tools.db"
+        env = {
+            **NONE.env,
+            **self._duty.env,
+            "SESSION_ORDINAL": str(self._place),
+            "TOOLS_SERVICE": self._service,
+            "TOOLS_DATABASE_URL": f"sqlite+aiosqlite:///{tables}",
+        }
+        env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector_url} if self._duty.is_traced else {}
+        state_dir, log = self._lab.folder / f"state-{self._name}", self._lab.folder / f"log-{self._name}"
+        log.mkdir(parents=True)
+        furnish(state_dir, {**self._duty.business, "tools": [f"{self._service}.{TOOL}"]})
+        self._backends = await start_tools(self._lab, self._common.broker, state_dir, env)
+        self._running = await start_system(self._lab, "parley", log, self._backends)
+        self._stairs = Ladder(self._lab, self._running, log, self._backends)
+        await self._stairs.begin()
+
+    async def climb(self, rung: Rung) -> Measured:
+        """Have the callers speak."""
+        assert self._stairs is not None
+        assert self._running is not None
+        measured = await self._stairs.climb(rung)
+        self._followers = _links(self._running.services["gateway"].pid, self._common.broker.bootstrap_servers)
+        return measured
+
+    async def close(self) -> None:
+        """End what was started."""
+        if self._stairs is not None:
+            await self._stairs.close()
+        if self._backends is not None:
+            await asyncio.to_thread(stop_tools, self._backends)
+
+    def seen(self) -> dict[str, int]:
+        """Return what was seen to be done, but for spans; once all has ended."""
+        assert self._running is not None
+        assert self._backends is not None
+        facts, with_words, unsent = spooled(self._backends.state_dir / f"session-{self._place}.db")
+        said = self._running.services["session"].log().count("turn.completed")
+        duties = {HEARD_TEXT.name: with_words, LOGS.name: said, LIMITS.name: self._followers}
+        return {**duties, "facts": facts, "unsent": unsent}
+
+
+def spooled(path: Path) -> tuple[int, int, int]:
+    """Return of an ended session service's spool how many facts Kafka has, how many of them have words, how many wait."""
+    with closing(sqlite3.connect(path)) as spool:
         rows = spool.execute("SELECT value, sent_at IS NOT NULL FROM outbox").fetchall()
     sent = [bytes(value) for value, is_sent in rows if is_sent]
     with_words = sum(b'"agent_heard_text":"' in value for value in sent)
     return len(sent), with_words, len(rows) - len(sent)
 
 
-def _links_to_kafka(pid: int, backends: Backends) -> int:
+def _links(pid: int, servers: str) -> int:
     """Return how many sockets to Kafka a process holds."""
-    port = int(backends.broker.bootstrap_servers.rpartition(":")[2])
+    port = int(servers.rpartition(":")[2])
     return sum(bool(link.raddr) and link.raddr.port == port for link in psutil.Process(pid).net_connections())
 
 
-def as_dict(steps: Sequence[DutyStep]) -> dict[str, Any]:
+def as_dict(pairs: Sequence[Pair]) -> dict[str, Any]:
     """Return all of it, for programs."""
-    told = [
-        {"duty": s.duty, "seen": dict(s.seen), "is_done": s.is_done, "measured": s.measured.as_dict()}
-        for s in steps
-    ]
-    return {
-        "costs": [asdict(cost) for cost in costs(steps)],
-        "steps": told,
-        "not_switched": list(NOT_SWITCHED),
-    }
+    told = [{"off": pair.off.as_dict(), "on": pair.on.as_dict()} for pair in pairs]
+    return {"costs": [asdict(cost) for cost in costs(pairs)], "pairs": told, "not_switched": NOT_SWITCHED}

@@ -14,7 +14,7 @@ from typing import Any
 from harness.broker import Broker
 from harness.ports import free_port, release
 from harness.postgres import PostgresServer, create_database, session_postgres, url_text
-from harness.processes import Proc, open_processes
+from harness.processes import Proc
 from harness.topics import unique
 from load.bench import machine
 from load.bench.systems import READY_S, Lab
@@ -121,10 +121,9 @@ class Look:
         """Return what the machine did since this was made."""
         after = machine.snapshot()
         busy = machine.busy_pct(self._before, after)
-        ours = machine.members({os.getpid(), *(proc.pid for proc in open_processes())})
         return Around(
             core_pct={"system": busy[self._cores.system], "rest": busy[self._cores.rest]},
-            others=machine.others(self._before, after, ours),
+            others=machine.others(self._before, after, machine.family()),
             load_1m=round(os.getloadavg()[0], 2),
         )
 

@@ -110,14 +110,10 @@ def others(before: Snapshot, after: Snapshot, ours: set[int]) -> dict[str, int]:
     return {name: round(share) for share, name in busy}
 
 
-def members(leaders: set[int]) -> set[int]:
-    """Return the processes of the groups that these lead, a server's children among them, and the leaders."""
-    found = set(leaders)
-    for pid in psutil.pids():
-        with suppress(OSError):
-            if os.getpgid(pid) in leaders:
-                found.add(pid)
-    return found
+def family() -> set[int]:
+    """Return this process and all that it started, and what those did."""
+    own = psutil.Process()
+    return {own.pid, *(child.pid for child in own.children(recursive=True))}
 
 
 def busy_pct(before: Snapshot, after: Snapshot) -> dict[int, float]:

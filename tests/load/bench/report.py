@@ -43,7 +43,7 @@ def as_json(run: Run, at: datetime) -> dict[str, Any]:
         "remarks": run.remarks,
         "measured": [one.as_dict() for one in run.measured],
         "volume": run.volume.as_dict(),
-        "duties": duties.as_dict(run.duty_steps),
+        "duties": duties.as_dict(run.duty_pairs),
     }
 
 
@@ -87,7 +87,7 @@ def markdown(run: Run, at: datetime) -> str:
         "",
         *(_session_lines(run) if "sessions" in run.plan.parts else ()),
         *volume_lines(run.volume),
-        *duty_lines(run.duty_steps),
+        *duty_lines(run.duty_pairs),
         "## How far to trust it",
         "",
         *_trust(run),
@@ -179,7 +179,7 @@ def _trust(run: Run) -> list[str]:
 
 def _others(run: Run) -> str:
     """Name who else ran during any step, the busiest first."""
-    steps = [one.others for one in (*run.measured, *(step.measured for step in run.duty_steps))]
+    steps = [one.others for one in (*run.measured, *(pair.on.measured for pair in run.duty_pairs))]
     steps += [one.around.others for one in (*run.volume.tools, *run.volume.outbox, *run.volume.notify)]
     most: dict[str, int] = {}
     for step in steps:

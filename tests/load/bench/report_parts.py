@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from load.bench.duties import DUTIES, NONE, NOT_SWITCHED, Added, DutyCost, DutyStep, costs
+from load.bench.duties import DUTIES, NONE, NOT_SWITCHED, Added, DutyCost, Pair, costs
 from load.bench.ground import Around
 from load.bench.notify_volume import Delivered
 from load.bench.outbox_volume import Relayed
@@ -14,8 +14,8 @@ from load.bench.volume import Found
 
 Cells = Sequence[object]
 DUTY_ROWS = (
-    "The first row is without any: its mean and its least and most, which is the noise of the machine. "
-    "The others are what is added: the mean, and each round."
+    "The first row is without any: its mean, its least and its most, as the machine varied. "
+    "The others are what is added by a duty to what runs beside it: the mean, and each round."
 )
 
 
@@ -113,35 +113,38 @@ def _ms(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def duty_lines(steps: Sequence[DutyStep]) -> list[str]:
+def duty_lines(pairs: Sequence[Pair]) -> list[str]:
     """Return the table of duties; nothing where none was measured."""
-    if not steps:
+    if not pairs:
         return []
-    offs = [step for step in steps if step.duty == NONE.name]
-    services, latencies = list(steps[0].cpu_ms), list(steps[0].latency_ms)
+    offs = [pair.off for pair in pairs]
+    services, latencies = list(offs[0].cpu_ms), list(offs[0].latency_ms)
     head = ["duty", *(f"{name} CPU" for name in services), *latencies, "seen to be done"]
+    without = [_of([side.cpu_ms[name] for side in offs]) for name in services]
+    without += [_of([side.latency_ms[name] for side in offs]) for name in latencies]
+    callers = offs[0].measured.rung.callers
     lines = [
         "## What optional duties cost",
         "",
-        f"{steps[0].measured.rung.callers} callers. CPU in ms for each second of session, latency in ms. {DUTY_ROWS}",
+        f"{callers} callers on each side. CPU in ms for each second of session, latency in ms. {DUTY_ROWS}",
         "",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
-        _row("none", [_of([s.cpu_ms[name] for s in offs]) for name in services],
-             [_of([s.latency_ms[name] for s in offs]) for name in latencies], all(s.is_done for s in offs)),
-    ]  # fmt: skip
-    lines += [_cost(cost, services, latencies) for cost in costs(steps)]
+        _row("without any", without, all(side.is_done for side in offs)),
+    ]
+    lines += [_cost(cost, services, latencies) for cost in costs(pairs)]
     means = [f"- {duty.name}: {duty.means}" for duty in DUTIES]
     return [*lines, "", *means, *(f"- {line}" for line in NOT_SWITCHED), ""]
 
 
 def _cost(cost: DutyCost, services: Sequence[str], latencies: Sequence[str]) -> str:
-    cpu = [_more(cost.cpu_ms[name]) for name in services]
-    return _row(cost.duty, cpu, [_more(cost.latency_ms[name]) for name in latencies], cost.is_done)
+    cells = [_more(cost.cpu_ms[name]) for name in services]
+    name = "none (what two alike differ by)" if cost.duty == NONE.name else cost.duty
+    return _row(name, [*cells, *(_more(cost.latency_ms[name]) for name in latencies)], cost.is_done)
 
 
-def _row(duty: str, cpu: Sequence[str], latency: Sequence[str], is_done: bool) -> str:
-    return "| " + " | ".join([duty, *cpu, *latency, "yes" if is_done else "NO"]) + " |"
+def _row(duty: str, cells: Sequence[str], is_done: bool) -> str:
+    return "| " + " | ".join([duty, *cells, "yes" if is_done else "NO"]) + " |"
 
 
 def _of(values: Sequence[float]) -> str:

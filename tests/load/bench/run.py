@@ -17,7 +17,7 @@ from typing import Literal
 
 from harness.broker import Broker
 from load.bench import volume
-from load.bench.duties import FULL_DUTIES, Duties, DutiesPlan, Duty, DutyStep
+from load.bench.duties import FULL_DUTIES, Duties, DutiesPlan, Duty, Pair
 from load.bench.ground import Ground
 from load.bench.steps import START_S, Measured, Rung, ladder
 from load.bench.systems import Backends, Lab, SystemName, start_backends, start_tools, stop_tools
@@ -77,7 +77,7 @@ class Run:
     say: Callable[[str], None]
     measured: list[Measured] = field(default_factory=list)
     volume: volume.Found = field(default_factory=volume.Found)
-    duty_steps: list[DutyStep] = field(default_factory=list)
+    duty_pairs: list[Pair] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     kafka: str = ""
     load_1m: float = field(default_factory=lambda: round(os.getloadavg()[0], 2))
@@ -148,20 +148,21 @@ class Run:
         """Measure duties, each with a tools service of its own; then the one for all else is there again."""
         assert self._backends is not None
         stop_tools(self._backends)
-        duties = Duties(self.lab, self._backends, self.duty_steps)
+        duties = Duties(self.lab, self._backends, self.duty_pairs)
         await duties.measure(self.plan.duties, self._begins_duty, self._tell_duty)
         before = self._backends
         self._backends = await start_tools(self.lab, before.broker, before.state_dir, before.env)
 
     def _begins_duty(self, duty: Duty) -> bool:
-        if not self._has_time(f"duties: {duty.name}", self.plan.duties.step_s):
+        if not self._has_time(f"duties: {duty.name}", self.plan.duties.pair_s):
             return False
-        self.say(f"duties: {duty.name}, {self.plan.duties.callers} callers")
+        self.say(f"duties: {duty.name} beside none, {self.plan.duties.callers} callers each")
         return True
 
-    def _tell_duty(self, step: DutyStep) -> None:
-        cpu = ", ".join(f"{name} {ms:.1f}" for name, ms in step.cpu_ms.items())
-        self.say(f"  {'as it should be' if step.is_done else 'not as it should be'}: {cpu} ms")
+    def _tell_duty(self, pair: Pair) -> None:
+        parts = [f"{name} {ms:.1f} and {pair.off.cpu_ms[name]:.1f} ms" for name, ms in pair.on.cpu_ms.items()]
+        is_done = pair.on.is_done and pair.off.is_done
+        self.say(f"  {'as it should be' if is_done else 'not as it should be'}: {', '.join(parts)}")
 
     async def _climb(self, system: SystemName, rungs: Sequence[Rung]) -> list[Measured]:
         if not self._fits(system, rungs[0]):

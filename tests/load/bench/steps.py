@@ -5,7 +5,6 @@ A ladder has processes of its own, so that a rung that was too high spoils nothi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -135,7 +134,7 @@ class Ladder:
             generator_late_ms=_late_ms(step, generator),
             upstream_late_ms=_late_ms(step, upstream) if upstream else 0.0,
             backends_pct=round(100 * sum(took_s[name] for name in self._backends) / lasted_s, 1),
-            others=machine.others(stood, looked, {*pids.values(), self._generator.pid, os.getpid()}),
+            others=machine.others(stood, looked, machine.family()),
         )
 
     def _memory(self) -> dict[str, int]:

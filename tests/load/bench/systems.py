@@ -119,16 +119,17 @@ async def start_backends(lab: Lab, broker: Broker | None = None) -> Backends:
     return await start_tools(lab, broker, state_dir, {})
 
 
-def furnish(state_dir: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-    """Put the bench's business into a state folder; ``changes`` are of sections of its business.yaml."""
+def furnish(state_dir: Path, changes: Mapping[str, Any] | None = None) -> None:
+    """Put the bench's business into a state folder; ``changes`` of a section of its business.yaml are merged into it."""
     business = state_dir / "businesses" / "bench"
     shutil.copytree(BUSINESS, business)
     (business / "data").mkdir()
     shutil.copy(LENT, business / "data")
     if changes:
         config = yaml.safe_load((business / "business.yaml").read_text("utf-8"))
-        for section, values in changes.items():
-            config[section] = {**config.get(section, {}), **values}
+        for section, value in changes.items():
+            is_merged = isinstance(value, Mapping)
+            config[section] = {**config.get(section, {}), **value} if is_merged else value
         (business / "business.yaml").write_text(yaml.safe_dump(config), "utf-8")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from load.bench.asker import Answered, tally
-from load.bench.duties import DUTIES, NONE, TRACING, DutiesPlan, DutyStep, costs
+from load.bench.duties import ALL, DUTIES, NONE, TRACING, DutiesPlan, Pair, Side, costs
 from load.bench.ground import Ground
 from load.bench.hearing import Ear
 from load.bench.judge import Figures, Spread
@@ -53,7 +53,7 @@ def test_a_fact_that_is_missing_twice_there_or_behind_a_later_one_is_told() -> N
     assert compare(written, read) == Arrived(facts=5, lost=2, twice=1, out_of_order=1)
 
 
-def step(duty: str, cpu_ms: float, up_ms: float, **seen: int) -> DutyStep:
+def side(duty: str, cpu_ms: float, up_ms: float, **seen: int) -> Side:
     nothing, up = Spread(0), Spread(9, p50=up_ms, p99=2 * up_ms)
     figures = Figures(3, 3, up, *[nothing] * 8, *[0] * 8)
     measured = Measured(
@@ -67,45 +67,50 @@ def step(duty: str, cpu_ms: float, up_ms: float, **seen: int) -> DutyStep:
         generator_pct=0.0,
         upstream_pct=0.0,
         backends_pct=0.0,
-        backends_ms_per_session_s={"kafka": 1.0},
+        backends_ms_per_session_s={"kafka": 5.0, "tools": 1.0},
         generator_late_ms=0.0,
         upstream_late_ms=0.0,
     )
-    return DutyStep(duty, measured, {**{d.name: 0 for d in DUTIES}, "facts": 5, "unsent": 0, **seen})
+    return Side(duty, measured, {**{d.name: 0 for d in DUTIES}, "facts": 5, "unsent": 0, **seen})
 
 
-def test_a_duty_costs_what_its_step_took_beyond_the_mean_of_those_beside_it() -> None:
-    steps = [
-        step("none", 10.0, 1.0),
-        step("tracing", 13.0, 1.5, tracing=7),
-        step("none", 12.0, 1.0),
-        step("tracing", 15.0, 2.0, tracing=7),
-        step("none", 14.0, 1.0),
-        step("logs", 99.0, 9.0, logs=1),
+def test_a_duty_costs_what_it_took_beyond_what_ran_beside_it_in_the_same_pair() -> None:
+    first = Pair(off=side("none", 10.0, 1.0), on=side("tracing", 13.0, 1.5, tracing=7))
+    other = Pair(off=side("none", 30.0, 1.0), on=side("none", 29.0, 1.0))
+    again = Pair(off=side("none", 50.0, 3.0), on=side("tracing", 51.0, 4.0, tracing=7))
+    tracing, none = costs([first, other, again])
+    assert (tracing.duty, tracing.is_done, none.duty, none.is_done) == ("tracing", True, "none", True)
+    assert (tracing.cpu_ms["session"].mean, tracing.cpu_ms["session"].rounds) == (2.0, (3.0, 1.0))
+    assert tracing.cpu_ms["tools"].mean == 0.0
+    assert (tracing.latency_ms["up p50"].mean, tracing.latency_ms["up p50"].rounds) == (0.75, (0.5, 1.0))
+    assert none.cpu_ms["session"].rounds == (-1.0,)
+
+
+def test_a_duty_that_was_left_on_one_side_or_done_on_the_other_is_not_done() -> None:
+    whole, left = side("tracing", 1.0, 1.0, tracing=3), side("tracing", 1.0, 1.0)
+    idle, busy = side("none", 1.0, 1.0), side("none", 1.0, 1.0, tracing=1)
+    assert [costs([Pair(off, on)])[0].is_done for off in (idle, busy) for on in (whole, left)] == [
+        True,
+        False,
+        False,
+        False,
     ]
-    (cost,) = costs(steps)
-    assert (cost.duty, cost.is_done) == ("tracing", True)
-    assert (cost.cpu_ms["session"].mean, cost.cpu_ms["session"].rounds) == (2.0, (2.0, 2.0))
-    assert cost.cpu_ms["kafka"].mean == 0.0
-    assert (cost.latency_ms["up p50"].mean, cost.latency_ms["up p50"].rounds) == (0.75, (0.5, 1.0))
 
 
-def test_a_duty_that_was_not_seen_or_that_was_seen_where_it_was_off_is_not_done() -> None:
-    assert step("tracing", 1.0, 1.0, tracing=3).is_done
-    assert not step("tracing", 1.0, 1.0).is_done
-    assert not step("none", 1.0, 1.0, logs=1).is_done
-    assert not step("tracing", 1.0, 1.0, tracing=3, logs=1).is_done
-    assert not step("none", 1.0, 1.0, unsent=1).is_done
-    assert step("all", 1.0, 1.0, **{duty.name: 1 for duty in DUTIES}).is_done
-    assert not step("all", 1.0, 1.0, tracing=1).is_done
+def test_only_what_should_be_seen_may_be_seen_and_every_fact_is_in_kafka() -> None:
+    assert side("tracing", 1.0, 1.0, tracing=3).is_done
+    assert not side("tracing", 1.0, 1.0, tracing=3, logs=1).is_done
+    assert not side("none", 1.0, 1.0, unsent=1).is_done
+    assert not side("none", 1.0, 1.0, facts=0).is_done
+    assert side("all", 1.0, 1.0, **{duty.name: 1 for duty in DUTIES}).is_done
+    assert not side("all", 1.0, 1.0, tracing=1).is_done
 
 
-def test_between_any_two_duties_there_is_a_step_without_any() -> None:
-    plan = DutiesPlan(rounds=2, duties=DUTIES)
-    order = list(plan.order())
-    assert order[::2] == [NONE] * 9
-    assert order[1::2] == [*DUTIES, *DUTIES]
-    assert TRACING in order
+def test_each_round_has_a_pair_of_two_alike_each_duty_alone_and_all_together() -> None:
+    order = list(DutiesPlan(rounds=2).order())
+    assert order == [(number, duty) for number in (0, 1) for duty in (NONE, *DUTIES, ALL)]
+    assert set(ALL.business) == {"facts", "limits"}
+    assert (ALL.is_traced, TRACING.is_traced, ALL.env) == (True, True, {"PARLEY_LOG_LEVEL": "info"})
 
 
 def test_a_volume_has_each_service_in_it_and_as_many_deliveries_however_many_routes() -> None:
